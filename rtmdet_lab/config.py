@@ -1,0 +1,399 @@
+"""Every setting of an experiment, as nested frozen dataclasses.
+
+Answers "what can be changed, and what is it called?". A row of a paper table is a mapping from dotted setting names to
+values; :func:`with_overrides` turns it into a new config and refuses what does not fit by name and by type, because a
+value that comes through a notebook parameter is less typed than it looks (a tuple arrives as a string, ``false`` as the
+truthy string ``"false"``).
+
+Defaults are the published recipe (paper section 4 and the released configurations). ``None`` in a field that names a
+preset means "the value of this model size" (:mod:`rtmdet_lab.presets` holds that table and fills the gaps).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError
+
+TaskName = Literal["detection", "instance", "rotated"]
+Size = Literal["nano", "tiny", "s", "m", "l", "x"]
+BlockKind = Literal["large_kernel", "darknet", "ppyoloe_rep", "yolov6_rep"]
+Sharing = Literal["convs", "all", "none"]
+
+
+def _require(condition: bool, setting: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise SettingError(f"{setting} is {value!r}, but must be {allowed}")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """CSPNeXt backbone (paper 3.2)."""
+
+    stage_blocks: tuple[int, int, int, int] = (3, 6, 6, 3)  # before scaling with the depth multiplier
+    channel_attention: bool = True
+    expand_ratio: float = 0.5  # inner width of a CSP layer over its output width
+    spp: bool = True  # spatial pyramid pooling before the last stage's CSP layer
+
+    def __post_init__(self) -> None:
+        _require(min(self.stage_blocks) >= 1, "backbone.stage_blocks", self.stage_blocks, "four counts of at least 1")
+        _require(0 < self.expand_ratio <= 2, "backbone.expand_ratio", self.expand_ratio, "in (0, 2]")
+
+
+@dataclass(frozen=True)
+class NeckConfig:
+    """CSP-PAFPN neck (paper 3.2)."""
+
+    expand_ratio: float = 0.5
+    blocks: int = 3  # per CSP layer, before scaling with the depth multiplier
+
+    def __post_init__(self) -> None:
+        _require(0 < self.expand_ratio <= 2, "neck.expand_ratio", self.expand_ratio, "in (0, 2]")
+        _require(self.blocks >= 1, "neck.blocks", self.blocks, "at least 1")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Detection head (paper 3.2, "shared detection head")."""
+
+    sharing: Sharing | None = None  # convs: shared convolutions, own BN; all: one head for all levels; none: own heads
+    stacked_convs: int = 2
+
+    def __post_init__(self) -> None:
+        _require(self.stacked_convs >= 1, "head.stacked_convs", self.stacked_convs, "at least 1")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: what is built, independent of how it is trained."""
+
+    size: Size = "s"
+    num_classes: int = 80
+    block: BlockKind = "large_kernel"
+    kernel_size: int = 5  # depth-wise kernel of the large_kernel block, backbone and neck alike; odd
+    depth: float | None = None
+    width: float | None = None
+    depthwise: bool | None = None  # depth-wise separable in place of every 3x3 convolution (published nano)
+    exp_on_reg: bool | None = None  # distances = stride * exp(output) instead of stride * output
+    pretrained_backbone: bool = False  # start from the published ImageNet weights of this size
+    backbone: BackboneConfig = BackboneConfig()
+    neck: NeckConfig = NeckConfig()
+    head: HeadConfig = HeadConfig()
+
+    def __post_init__(self) -> None:
+        _require(self.num_classes >= 1, "model.num_classes", self.num_classes, "at least 1")
+        odd = self.kernel_size >= 1 and self.kernel_size % 2 == 1
+        _require(odd, "model.kernel_size", self.kernel_size, "a positive odd number")
+        _require(self.depth is None or self.depth > 0, "model.depth", self.depth, "positive")
+        _require(self.width is None or self.width > 0, "model.width", self.width, "positive")
+
+
+@dataclass(frozen=True)
+class AssignerConfig:
+    """Which points learn which object (paper 3.3).
+
+    The cost settings belong to ``dynamic_soft_label``; ``simota`` and ``atss`` are baselines with their own fixed rules
+    and refuse them, so that no setting is silently without effect.
+    """
+
+    kind: Literal["dynamic_soft_label", "simota", "atss"] = "dynamic_soft_label"
+    topk: int | None = None  # None: 13 for dynamic_soft_label, 10 for simota, 9 for atss
+    cls_cost: Literal["soft", "hard", "none"] = "soft"
+    iou_cost: Literal["log", "giou", "linear", "none"] = "log"
+    center_cost: Literal["soft", "fixed", "none"] = "soft"
+    cls_weight: float = 1.0
+    iou_weight: float = 3.0
+    center_weight: float = 1.0
+    center_radius: float = 3.0  # soft: distance, in strides, that costs 1; fixed: half side of the free square
+    center_base: float = 10.0  # soft: factor by which each further stride costs more
+
+    def __post_init__(self) -> None:
+        _require(self.topk is None or self.topk >= 1, "assigner.topk", self.topk, "at least 1")
+        _require(self.center_base > 0, "assigner.center_base", self.center_base, "positive")
+        if self.kind != "dynamic_soft_label":
+            for item in dataclasses.fields(self):
+                if item.name not in ("kind", "topk") and getattr(self, item.name) != item.default:
+                    raise SettingError(
+                        f"assigner.{item.name} has no effect with assigner.kind {self.kind!r}: leave it at {item.default!r}"
+                    )
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Training losses and their weights (paper 3.3; released configurations)."""
+
+    cls: Literal["quality_focal", "focal"] = "quality_focal"
+    cls_weight: float = 1.0
+    cls_beta: float = 2.0  # exponent of the quality focal factor |y - p|
+    bbox: Literal["giou", "iou", "diou", "ciou"] = "giou"
+    bbox_weight: float = 2.0
+    quality_weighting: bool = True  # weight each positive's box loss with its matched IoU
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """The strong (stage 1) and weak (stage 2) training pipelines (paper 3.4)."""
+
+    input_size: int = 640  # training canvas, square, pixels
+    mosaic: bool = True
+    mixup: bool = True
+    partners: Literal["cached", "uncached"] = "cached"  # where mosaic and mixup take their other images from
+    mosaic_cache: int | None = None  # images
+    mixup_cache: int | None = None
+    pop: Literal["random", "oldest"] | None = None  # which image leaves a full cache
+    mixup_prob: float | None = None
+    resize_range: tuple[float, float] | None = None  # large-scale jitter
+    crop: bool = True
+    hsv: bool = True
+    hue: int = 5  # largest shifts; OpenCV's hue has 180 steps
+    saturation: int = 30
+    value: int = 30
+    flip_prob: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require(self.input_size >= 32, "augment.input_size", self.input_size, "at least 32 pixels")
+        _require(self.input_size % 32 == 0, "augment.input_size", self.input_size, "a multiple of 32")
+        for name in ("mosaic_cache", "mixup_cache"):
+            size = getattr(self, name)
+            _require(size is None or size >= 1, f"augment.{name}", size, "at least 1")
+        for name in ("mixup_prob", "flip_prob"):
+            prob = getattr(self, name)
+            _require(prob is None or 0 <= prob <= 1, f"augment.{name}", prob, "between 0 and 1")
+        jitter = self.resize_range
+        ok = jitter is None or 0 < jitter[0] <= jitter[1]
+        _require(ok, "augment.resize_range", jitter, "two positive ratios, the smaller first")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimizer, schedule, EMA and the two stages (paper 3.5 and appendix; released configurations)."""
+
+    init_weights: str = ""  # start from these: a path, URL or zoo name
+    reset_predictors: bool = False  # leave the class predictors of init_weights out (another number of classes)
+    epochs: int = 300
+    weak_epochs: int = 20  # the last epochs, trained with the weak pipeline
+    batch_size: int = 256  # images per optimizer step over all processes, before accumulation
+    accumulate: int = 1  # batches per optimizer step
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float | None = None  # None: 0.004 * batch_size * accumulate / 256 (linear scaling of the published value)
+    momentum: float = 0.9  # sgd only
+    weight_decay: float = 0.05
+    decay_norm_and_bias: bool = False
+    schedule: Literal["flat_cosine", "cosine", "constant"] = "flat_cosine"
+    lr_floor: float = 0.05  # last learning rate over the base one
+    warmup_steps: int = 1000  # optimizer steps; at most a tenth of the run
+    warmup_factor: float = 1e-5
+    grad_clip: float | None = None  # largest gradient norm
+    ema: bool = True
+    ema_momentum: float = 0.0002
+    ema_gamma: int = 2000
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    channels_last: bool = True
+    compile: bool = False
+    freeze_norm: bool | None = None  # batch norm in eval mode; None: only when loaded weights have it folded in
+    val_interval: int = 10  # epochs between validations; every epoch in the weak stage
+    workers: int = 2  # loader processes
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "val_interval", "ema_gamma"):
+            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
+        for name in ("weak_epochs", "warmup_steps", "workers", "weight_decay"):
+            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "zero or more")
+        _require(self.lr is None or self.lr >= 0, "train.lr", self.lr, "zero or more")
+        _require(0 <= self.lr_floor <= 1, "train.lr_floor", self.lr_floor, "between 0 and 1")
+        _require(0 < self.ema_momentum <= 1, "train.ema_momentum", self.ema_momentum, "in (0, 1]")
+        ok = self.grad_clip is None or self.grad_clip > 0
+        _require(ok, "train.grad_clip", self.grad_clip, "positive")
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """Inference settings; the defaults are those behind the published AP (released configurations)."""
+
+    __test__ = False  # not a pytest class
+
+    input_size: int | None = None  # None: the training canvas
+    score_threshold: float = 0.001
+    nms_iou: float = 0.65
+    max_per_level: int = 30000  # candidates per level before NMS
+    max_per_image: int = 300
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        size = self.input_size
+        _require(size is None or (size >= 32 and size % 32 == 0), "test.input_size", size, "a multiple of 32")
+        _require(0 <= self.score_threshold < 1, "test.score_threshold", self.score_threshold, "in [0, 1)")
+        _require(0 < self.nms_iou <= 1, "test.nms_iou", self.nms_iou, "in (0, 1]")
+        for name in ("max_per_level", "max_per_image", "batch_size"):
+            _require(getattr(self, name) >= 1, f"test.{name}", getattr(self, name), "at least 1")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where images and annotations are. Empty paths: a generated data set (``rtmdet-lab data generate``)."""
+
+    train_images: str = ""
+    train_annotations: str = ""
+    val_images: str = ""
+    val_annotations: str = ""
+    classes: tuple[str, ...] | None = None  # names in label order; None: all categories of the file
+    repeat: int = 1  # passes over the training set per epoch
+    skip_empty: bool = True  # leave out training images without boxes, as published
+    min_image_size: int = 32  # leave out training images with a smaller side, as published
+    on_bad: Literal["refuse", "skip"] = "refuse"  # damaged images and malformed annotations
+
+    def __post_init__(self) -> None:
+        _require(self.repeat >= 1, "data.repeat", self.repeat, "at least 1")
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One run: a task, a network, how it is taught, on what, and the seed."""
+
+    task: TaskName = "detection"
+    model: ModelConfig = ModelConfig()
+    assigner: AssignerConfig = AssignerConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    test: TestConfig = TestConfig()
+    data: DataConfig = DataConfig()
+    seed: int = 0
+
+
+Config = TypeVar("Config")
+
+
+def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """Returns a copy of ``config`` with dotted settings replaced, for example ``{"model.kernel_size": 7}``.
+
+    Lists become tuples where the field is a tuple, whole numbers become floats where the field is a float. Nothing else
+    is converted. A mapping may also be given for a nested config: ``{"backbone": {"spp": False}}``.
+
+    Raises:
+        UnknownNameError (a KeyError): no such setting; the nearest name is suggested.
+        SettingTypeError (a TypeError): a value of another type than the setting's.
+        SettingError (a ValueError): right type, impossible value.
+
+    >>> with_overrides(ModelConfig(), {"kernel_size": 7, "backbone.stage_blocks": [3, 9, 9, 3]}).backbone.stage_blocks
+    (3, 9, 9, 3)
+    """
+    for name, value in overrides.items():
+        config = _replaced(config, name, name, value)
+    return config
+
+
+def _replaced(config: Any, path: str, full_name: str, value: Any) -> Any:
+    head, _, rest = path.partition(".")
+    hints = typing.get_type_hints(type(config))
+    if head not in hints:
+        raise UnknownNameError(f"no setting {full_name!r}{_suggestion(config, path, full_name)}")
+    current = getattr(config, head)
+    if dataclasses.is_dataclass(current):
+        if rest:
+            new = _replaced(current, rest, full_name, value)
+        elif isinstance(value, Mapping):
+            new = current
+            for key, inner in value.items():
+                new = _replaced(new, key, f"{full_name}.{key}", inner)
+        elif type(value) is type(current):
+            new = value
+        else:
+            raise SettingTypeError(f"setting {full_name!r}: expected a mapping of settings, got {value!r}")
+    elif rest:
+        raise UnknownNameError(f"no setting {full_name!r}: {full_name[: -len(rest) - 1]!r} has no parts")
+    else:
+        new = _checked(full_name, hints[head], value)
+    return dataclasses.replace(config, **{head: new})
+
+
+def _suggestion(config: Any, path: str, full_name: str) -> str:
+    prefix = full_name[: len(full_name) - len(path)]
+    names = [name for name, _ in iter_settings(config)]
+    # A setting is often remembered by its last word only: compare both the whole path and that word.
+    near = difflib.get_close_matches(path, names, n=1, cutoff=0.6)
+    if not near:
+        last = path.rpartition(".")[2]
+        words = {name.rpartition(".")[2]: name for name in names}
+        near = [words[word] for word in difflib.get_close_matches(last, words, n=1, cutoff=0.6)]
+    return f": did you mean {prefix + near[0]!r}?" if near else f"; settings here: {', '.join(names)}"
+
+
+def _checked(name: str, hint: Any, value: Any) -> Any:
+    """Returns ``value`` as the type ``hint`` asks for, or raises naming setting, value and what is allowed."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        options = [arg for arg in args if arg is not type(None)]
+        return _checked(name, options[0], value)
+    if origin is Literal:
+        if not isinstance(value, str) or value not in args:
+            near = difflib.get_close_matches(str(value), [str(arg) for arg in args], n=1)
+            hint_text = f" (did you mean {near[0]!r}?)" if near else ""
+            raise SettingError(f"setting {name!r} is {value!r}, but must be one of {list(args)}{hint_text}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise SettingTypeError(f"setting {name!r}: expected a list, got {_kind(value)} {value!r}")
+        if args[-1] is Ellipsis:
+            return tuple(_checked(name, args[0], item) for item in value)
+        if len(value) != len(args):
+            raise SettingTypeError(f"setting {name!r}: expected {len(args)} values, got {len(value)}: {value!r}")
+        return tuple(_checked(name, arg, item) for arg, item in zip(args, value, strict=True))
+    if hint is bool and not isinstance(value, bool):
+        raise SettingTypeError(f"setting {name!r}: expected bool (True or False), got {_kind(value)} {value!r}")
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SettingTypeError(f"setting {name!r}: expected a number, got {_kind(value)} {value!r}")
+        if not math.isfinite(value):
+            raise SettingError(f"setting {name!r} is {value!r}, but must be finite")
+        return float(value)
+    if hint is int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise SettingTypeError(f"setting {name!r}: expected a whole number, got {_kind(value)} {value!r}")
+    if hint is str and not isinstance(value, str):
+        raise SettingTypeError(f"setting {name!r}: expected text, got {_kind(value)} {value!r}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "the string" if isinstance(value, str) else type(value).__name__
+
+
+def iter_settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every leaf setting as (dotted name, value), in the order of the dataclasses."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from iter_settings(value, f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name, value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Returns the config as plain nested dictionaries and lists, ready for JSON."""
+    plain: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            value = to_dict(value)
+        plain[item.name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def from_dict(plain: Mapping[str, Any]) -> ExperimentConfig:
+    """Returns the :class:`ExperimentConfig` written by :func:`to_dict`; missing settings keep their defaults."""
+    return with_overrides(ExperimentConfig(), plain)
+
+
+def differences(config: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+    """Returns the settings in which two configs of one type differ: dotted name to (value, other value)."""
+    theirs = dict(iter_settings(other))
+    return {name: (value, theirs[name]) for name, value in iter_settings(config) if value != theirs[name]}

@@ -1,0 +1,53 @@
+"""Errors a user can cause: one sentence that says what, where, and what to do. The command line shows nothing else.
+
+Each also derives from the built-in error a programmer would expect, so ``except ValueError`` keeps working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Base of every error whose message is written for the person at the keyboard."""
+
+
+class SettingError(UserError, ValueError):
+    """A setting has an impossible value."""
+
+
+class SettingTypeError(UserError, TypeError):
+    """A setting was given a value of the wrong type."""
+
+
+class UnknownNameError(UserError, KeyError):
+    """A model, setting or weight file of that name does not exist."""
+
+    def __str__(self) -> str:  # KeyError would print the message quoted
+        return str(self.args[0]) if self.args else ""
+
+
+class DataError(UserError, ValueError):
+    """A data set, image or annotation cannot be used as it is."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A weight file does not exist, cannot be read, or does not fit the model."""
+
+
+class StorageError(UserError, OSError):
+    """A file cannot be written or fetched."""
+
+    def __str__(self) -> str:  # OSError would print its error number
+        return str(self.args[0]) if self.args else ""
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Returns "did you mean 'NEAR'?" for the nearest known name, or an empty string.
+
+    >>> did_you_mean("kernal_size", ["kernel_size", "depth"])
+    "did you mean 'kernel_size'?"
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else ""

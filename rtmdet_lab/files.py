@@ -1,0 +1,77 @@
+"""Files that survive: written whole or not at all, read with errors that say which file and where."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rtmdet_lab.errors import DataError, StorageError
+
+
+def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None], size: int | None = None) -> None:
+    """Writes a file so that either the old or the whole new content is there, whatever happens meanwhile.
+
+    Args:
+        data: the content, or a function that writes it to an open file.
+        size: expected bytes of what a function writes, for the message.
+
+    Raises:
+        StorageError: not writable, or no space; the previous file is untouched and the message names the space needed.
+    """
+    size = len(data) if isinstance(data, bytes) else size
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                data(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        needed = f"; about {size / 2**20:.1f} MiB are needed" if size else ""
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StorageError(f"cannot write {path} ({reason}){needed}; any earlier version is intact") from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes ``content`` as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_json(path: Path, what: str = "file") -> Any:
+    """Returns the content of a JSON file.
+
+    Raises:
+        DataError: missing, unreadable, empty or not JSON; names the file, and the line where it goes wrong.
+    """
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"no {what} {path}: the file does not exist") from None
+    except OSError as error:
+        raise DataError(f"cannot read {what} {path}: {error.strerror}") from error
+    if not text.strip():
+        raise DataError(f"{what} {path} is empty")
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise DataError(f"{what} {path} is not valid JSON ({where})") from error
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

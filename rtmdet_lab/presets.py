@@ -1,0 +1,133 @@
+"""The published size table: what "tiny" or "l" stands for (paper section 4, released configurations).
+
+Everything else (channels, block counts, neck inputs) is derived from depth and width, never written a second time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from rtmdet_lab.config import AugmentConfig, ExperimentConfig, ModelConfig, Sharing, Size, TaskName
+from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
+
+STRIDES = (8, 16, 32)
+STEM_AND_STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # before scaling with the width multiplier
+
+
+@dataclass(frozen=True)
+class SizePreset:
+    depth: float
+    width: float
+    exp_on_reg: bool
+    resize_range: tuple[float, float]
+    mosaic_cache: int
+    mixup_cache: int
+    pop: str
+    mixup_prob: float
+    imagenet_init: bool  # the published training starts from an ImageNet backbone
+    depthwise: bool = False
+    sharing: Sharing = "convs"
+
+
+SIZES: dict[Size, SizePreset] = {
+    # nano is the published person detector's layout: separable convolutions everywhere, levels share nothing.
+    "nano": SizePreset(0.33, 0.25, False, (0.5, 2.0), 20, 10, "oldest", 0.5, True, depthwise=True, sharing="none"),
+    "tiny": SizePreset(0.167, 0.375, False, (0.5, 2.0), 20, 10, "oldest", 0.5, True),
+    "s": SizePreset(0.33, 0.5, False, (0.5, 2.0), 40, 20, "random", 1.0, True),
+    "m": SizePreset(0.67, 0.75, True, (0.1, 2.0), 40, 20, "random", 1.0, False),
+    "l": SizePreset(1.0, 1.0, True, (0.1, 2.0), 40, 20, "random", 1.0, False),
+    "x": SizePreset(1.33, 1.25, True, (0.1, 2.0), 40, 20, "random", 1.0, False),
+}
+
+TASK_PREFIX: dict[TaskName, str] = {"detection": "rtmdet-", "instance": "rtmdet-ins-", "rotated": "rtmdet-r-"}
+TASK_SIZES: dict[TaskName, tuple[Size, ...]] = {
+    "detection": ("nano", "tiny", "s", "m", "l", "x"),
+}
+
+
+def model_names() -> list[str]:
+    """Returns every model name :func:`rtmdet_lab.create_model` knows, by task and then by size."""
+    return [TASK_PREFIX[task] + size for task, sizes in TASK_SIZES.items() for size in sizes]
+
+
+def parse_model_name(name: str) -> tuple[TaskName, Size]:
+    """Returns (task, size) of a name such as ``rtmdet-ins-s``.
+
+    Raises:
+        UnknownNameError: unknown name; the nearest known one is suggested.
+
+    >>> parse_model_name("rtmdet-tiny")
+    ('detection', 'tiny')
+    """
+    for task, sizes in TASK_SIZES.items():
+        for size in sizes:
+            if name == TASK_PREFIX[task] + size:
+                return task, size
+
+    near = did_you_mean(name, model_names(), cutoff=0.4)
+    raise UnknownNameError(f"no model {name!r}: {near} known are {', '.join(model_names())}".replace(":  ", ": "))
+
+
+def resolve_model(config: ModelConfig) -> ModelConfig:
+    """Returns ``config`` with every ``None`` replaced by the value of its size."""
+    preset = SIZES[config.size]
+
+    def value(own, preset_value):
+        return preset_value if own is None else own
+
+    head = dataclasses.replace(config.head, sharing=value(config.head.sharing, preset.sharing))
+    return dataclasses.replace(
+        config,
+        depth=value(config.depth, preset.depth),
+        width=value(config.width, preset.width),
+        depthwise=value(config.depthwise, preset.depthwise),
+        exp_on_reg=value(config.exp_on_reg, preset.exp_on_reg),
+        head=head,
+    )
+
+
+def resolve_augment(config: AugmentConfig, size: Size) -> AugmentConfig:
+    """Returns ``config`` with every ``None`` replaced by the published value for ``size`` (paper.md 3.1)."""
+    preset = SIZES[size]
+    names = ("mosaic_cache", "mixup_cache", "pop", "mixup_prob", "resize_range")
+    filled = {name: getattr(preset, name) for name in names if getattr(config, name) is None}
+    return dataclasses.replace(config, **filled)
+
+
+def resolve(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns ``config`` with every ``None`` that names a preset filled in: what the run will really use."""
+    train, test = config.train, config.test
+    if train.lr is None:
+        train = dataclasses.replace(train, lr=0.004 * train.batch_size * train.accumulate / 256)
+    if test.input_size is None:
+        test = dataclasses.replace(test, input_size=config.augment.input_size)
+    if train.weak_epochs > train.epochs:
+        raise SettingError(
+            f"train.weak_epochs is {train.weak_epochs}, but must be at most train.epochs, which is {train.epochs}"
+        )
+    return dataclasses.replace(
+        config,
+        model=resolve_model(config.model),
+        augment=resolve_augment(config.augment, config.model.size),
+        train=train,
+        test=test,
+    )
+
+
+def stage_channels(width: float) -> list[int]:
+    """Returns the channels of the stem and the four stages.
+
+    >>> stage_channels(0.375)
+    [24, 48, 96, 192, 384]
+    """
+    return [int(channels * width) for channels in STEM_AND_STAGE_CHANNELS]
+
+
+def scaled_blocks(blocks: int, depth: float) -> int:
+    """Returns the number of blocks after depth scaling, at least one (Python's round: half to even).
+
+    >>> [scaled_blocks(n, 0.33) for n in (3, 6, 6, 3)]
+    [1, 2, 2, 1]
+    """
+    return max(round(blocks * depth), 1)
