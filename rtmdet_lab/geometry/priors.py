@@ -1,0 +1,54 @@
+"""Prior points and what their distances mean (paper.md 3.5; released head).
+
+Points sit at the corner of their cell, (x * stride, y * stride): offset 0, not the cell's center.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rtmdet_lab.structures import Priors
+
+
+def point_grid(
+    sizes: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Priors:
+    """Returns one prior per cell of feature maps of ``sizes`` (height, width), level-major, row-major inside a level.
+
+    >>> point_grid([(1, 2), (1, 1)], [8, 16]).points.tolist()
+    [[0.0, 0.0], [8.0, 0.0], [0.0, 0.0]]
+    """
+    points, point_strides = [], []
+    for (height, width), stride in zip(sizes, strides, strict=True):
+        y = torch.arange(height, device=device, dtype=dtype) * stride
+        x = torch.arange(width, device=device, dtype=dtype) * stride
+        grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
+        points.append(grid.reshape(-1, 2))
+        point_strides.append(torch.full((height * width,), float(stride), device=device, dtype=dtype))
+    return Priors(torch.cat(points), torch.cat(point_strides))
+
+
+def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
+    """Returns boxes x1 y1 x2 y2, (..., P, 4), from points (P, 2) and distances left, top, right, bottom (..., P, 4).
+
+    Distances are pixels and may be negative: small models do not force them above zero (``exp_on_reg`` off).
+    """
+    return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
+
+
+def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
+    """Returns the distances (..., P, 4) for which :func:`decode_distances` gives ``boxes``."""
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
+
+
+def points_inside(points: Tensor, boxes: Tensor) -> Tensor:
+    """Returns whether each point is strictly inside each box: (..., G, P) bool from points (P, 2), boxes (..., G, 4)."""
+    boxes = boxes[..., None, :]  # (..., G, 1, 4)
+    x, y = points[:, 0], points[:, 1]
+    return (x > boxes[..., 0]) & (y > boxes[..., 1]) & (x < boxes[..., 2]) & (y < boxes[..., 3])
