@@ -1,0 +1,90 @@
+"""Exact inference form: batch norm folded into convolutions, re-parameterized branches summed into one.
+
+Both are linear maps in eval mode, so the fused network computes the same function up to float rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rtmdet_lab.layers.blocks import RepConv
+from rtmdet_lab.layers.conv import ConvBNAct
+
+
+class FusedConv(nn.Module):
+    """Convolution with bias, then the activation the unfused module had."""
+
+    def __init__(self, conv: nn.Conv2d, activate: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activate(self.conv(x))
+
+
+@torch.no_grad()
+def fuse(model: nn.Module) -> nn.Module:
+    """Returns a copy of ``model`` in eval mode with batch norm folded and re-parameterized branches merged.
+
+    Its state-dict keys are no longer the published ones: fuse after loading, and save the unfused model.
+    """
+    model = copy.deepcopy(model).eval()
+    _fuse_children(model)
+    return model
+
+
+def _fuse_children(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, ConvBNAct):
+            weight, bias = _fold(child.conv.weight, child.bn)
+            setattr(module, name, FusedConv(_conv_like(child.conv, weight, bias), child.activate))
+        elif isinstance(child, RepConv):
+            setattr(module, name, FusedConv(merge_branches(child), child.activate))
+        else:
+            _fuse_children(child)
+
+
+def merge_branches(rep: RepConv) -> nn.Conv2d:
+    """Returns the single 3 x 3 convolution equal to the sum of a :class:`RepConv`'s branches in eval mode."""
+    weight, bias = _fold(rep.branch3x3.conv.weight, rep.branch3x3.bn)
+    weight1x1, bias1x1 = _fold(rep.branch1x1.conv.weight, rep.branch1x1.bn)
+    weight, bias = weight + F.pad(weight1x1, (1, 1, 1, 1)), bias + bias1x1
+    if rep.identity is not None:
+        # The identity as a convolution: one at the center of the channel's own filter.
+        out_channels, per_group = weight.shape[:2]
+        identity = torch.zeros_like(weight)
+        channels = torch.arange(out_channels, device=weight.device)
+        identity[channels, channels % per_group, 1, 1] = 1
+        weight_id, bias_id = _fold(identity, rep.identity)
+        weight, bias = weight + weight_id, bias + bias_id
+    return _conv_like(rep.branch3x3.conv, weight, bias)
+
+
+def _fold(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    # In float64: rsqrt of a small variance times a large weight would otherwise lose digits twice.
+    scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
+    folded = weight.double() * scale[:, None, None, None]
+    bias = bn.bias.double() - bn.running_mean.double() * scale
+    return folded.to(weight.dtype), bias.to(weight.dtype)
+
+
+def _conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    fused = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        groups=conv.groups,
+        bias=True,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    fused.weight.copy_(weight)
+    fused.bias.copy_(bias)
+    return fused

@@ -1,0 +1,243 @@
+"""Loading and saving weights: published files as they are, our own as safetensors.
+
+``load_checkpoint`` copies what fits by key and says what did not. Module attributes carry the published names, so no key
+map is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rtmdet_lab.errors import CheckpointError
+from rtmdet_lab.files import write_atomic
+from rtmdet_lab.models.download import fetch
+from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
+from rtmdet_lab.models.zoo import ZOO, zoo_entry
+from rtmdet_lab.presets import SIZES, STEM_AND_STAGE_CHANNELS
+
+PREDICTOR_KEYS = re.compile(r"bbox_head\.rtm_cls\.|head\.fc\.")  # whose shape depends on the number of classes
+WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+
+
+@dataclass
+class LoadReport:
+    """What :func:`load_checkpoint` did."""
+
+    source: str
+    loaded: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # keys of the model that the file does not have
+    unexpected: list[str] = field(default_factory=list)  # keys of the file that the model does not have
+    converted: list[str] = field(default_factory=list)  # keys that were renamed or changed in type on the way
+    skipped: list[str] = field(default_factory=list)  # class predictors left out on request
+    classes: tuple[str, ...] | None = None  # class names the file knows
+    folded_norm: bool = False  # batch norm is folded into the weights: training must not use batch statistics
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} tensors from {self.source}"]
+        for name in ("missing", "unexpected", "converted", "skipped"):
+            keys = getattr(self, name)
+            if keys:
+                parts.append(f"{len(keys)} {name} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})")
+        return "; ".join(parts)
+
+    def require_complete(self) -> LoadReport:
+        """Returns itself, or raises :class:`CheckpointError` if the model has keys that the file lacks."""
+        if self.missing:
+            raise CheckpointError(
+                f"{self.source} lacks {len(self.missing)} of the model's weights ({', '.join(self.missing[:3])}, ...): "
+                "it was made for another model or is incomplete"
+            )
+        return self
+
+
+@dataclass
+class Checkpoint:
+    """A weight file's content: tensors by key, and what it says about itself."""
+
+    tensors: dict[str, Tensor]
+    classes: tuple[str, ...] | None = None
+    model: str | None = None  # model name, in our own files
+    config: dict[str, Any] | None = None  # experiment configuration, in our own files
+
+
+def load_checkpoint(model: nn.Module, source: str | Path, *, reset_predictors: bool = False) -> LoadReport:
+    """Copies the weights of ``source`` into ``model`` and returns what matched.
+
+    Args:
+        source: a path, a URL, or a name of the zoo (``rtmdet-lab models`` lists them).
+        reset_predictors: leave out the class predictors, for a file with another number of classes.
+
+    Raises:
+        CheckpointError: no such file, unreadable, another model's size, or another number of classes.
+        UnknownNameError: neither a file nor a name of the zoo.
+        DownloadError: the file is not at hand and cannot be fetched.
+    """
+    path = locate(source)
+    checkpoint = read_checkpoint(path)
+    report = LoadReport(source=str(source), classes=checkpoint.classes)
+    own = model.state_dict()
+    given: dict[str, Tensor] = {}
+    for key, value in checkpoint.tensors.items():
+        name = key
+        while name.startswith(WRAPPER_PREFIXES):
+            name = name.partition(".")[2]
+        if name != key or (name in own and value.dtype != own[name].dtype):
+            report.converted.append(name)
+        given[name] = value
+    if reset_predictors:
+        report.skipped = [key for key in given if PREDICTOR_KEYS.match(key)]
+    wanted = {key: value for key, value in given.items() if key not in set(report.skipped)}
+    report.unexpected = [key for key in wanted if key not in own]
+    report.loaded = [key for key in wanted if key in own]
+    report.missing = [key for key in own if key not in wanted and key not in set(report.skipped)]
+    if not report.loaded:
+        raise CheckpointError(f"{path} has no weights of this model: its keys begin with {_first_parts(given)}")
+    _check_shapes(path, model, own, wanted)
+    model.load_state_dict({key: wanted[key] for key in report.loaded}, strict=False)
+    report.folded_norm = _norm_is_folded(model)
+    return report
+
+
+def locate(source: str | Path) -> Path:
+    """Returns the local file of a path, URL or zoo name, downloading it if need be."""
+    text = str(source)
+    if text.startswith(("http://", "https://")):
+        known = [entry.sha256_prefix for entry in ZOO.values() if entry.url == text]
+        return fetch(text, known[0] if known else "")
+    path = Path(source)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: name a weight file in it")
+    if path.exists():
+        return path
+    if text not in ZOO and (path.suffix or len(path.parts) > 1):
+        raise CheckpointError(f"no checkpoint {path}: the file does not exist")
+    entry = zoo_entry(text)
+    return fetch(entry.url, entry.sha256_prefix)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Returns a weight file's tensors and self-description; executes nothing in it."""
+    try:
+        if _is_safetensors(path):
+            return _read_safetensors(path)
+        content = read_tensors(path)
+    except UnreadableFile as error:
+        raise CheckpointError(f"{path} {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a mapping of weights")
+    meta = content.get("meta", {})
+    tensors = content.get("state_dict", content)
+    if not isinstance(tensors, Mapping):
+        raise CheckpointError(f"{path} holds no readable state_dict")
+    kept = {key: value for key, value in tensors.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return Checkpoint(kept, _published_classes(meta))
+
+
+def save_weights(
+    path: Path, state_dict: Mapping[str, Tensor], *, model: str, classes: Sequence[str] | None, config: dict[str, Any]
+) -> None:
+    """Writes weights as safetensors with their model name, classes and configuration; atomic, under all official keys."""
+    from safetensors.torch import save
+
+    # A tensor shared by several keys is written once per key: the file then loads anywhere without knowing the sharing.
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state_dict.items()}
+    metadata = {"model": model, "classes": json.dumps(list(classes) if classes else None), "config": json.dumps(config)}
+    write_atomic(path, save(tensors, metadata))
+
+
+def _is_safetensors(path: Path) -> bool:
+    if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    if path.stat().st_size == 0:
+        raise UnreadableFile("is empty (0 bytes)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise UnreadableFile(f"is damaged or not a safetensors file ({error})") from error
+    try:
+        classes = json.loads(metadata.get("classes", "null"))
+        config = json.loads(metadata.get("config", "null"))
+    except json.JSONDecodeError as error:
+        raise UnreadableFile(f"has damaged metadata ({error})") from error
+    return Checkpoint(tensors, tuple(classes) if classes else None, metadata.get("model"), config)
+
+
+def _published_classes(meta: Any) -> tuple[str, ...] | None:
+    if not isinstance(meta, Mapping):
+        return None
+    dataset = meta.get("dataset_meta")
+    names = dataset.get("classes", dataset.get("CLASSES")) if isinstance(dataset, Mapping) else meta.get("CLASSES")
+    if isinstance(names, str):
+        return (names,)
+    return tuple(map(str, names)) if isinstance(names, (list, tuple)) else None
+
+
+def _check_shapes(path: Path, model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    wrong = [key for key in own if key in given and given[key].shape != own[key].shape]
+    if not wrong:
+        return
+    predictors = [key for key in wrong if PREDICTOR_KEYS.match(key)]
+    if len(predictors) == len(wrong):
+        key = predictors[0]
+        raise CheckpointError(
+            f"{path} was made for {len(given[key])} class(es), the model for {len(own[key])}: load everything but the class "
+            "predictors with reset_predictors=True (--reset-predictors)"
+        )
+    looks_like = guess_size(given)
+    hint = f"; it looks like size {looks_like!r}" if looks_like else ""
+    key = wrong[0]
+    raise CheckpointError(
+        f"{path} does not fit this model{hint}: {len(wrong)} weights differ in shape, first {key} with "
+        f"{tuple(given[key].shape)} where {tuple(own[key].shape)} is needed"
+    )
+
+
+def guess_size(tensors: Mapping[str, Tensor]) -> str | None:
+    """Returns the published size whose width and depth a set of weights has, or None."""
+    stem = tensors.get("backbone.stem.2.conv.weight")
+    if stem is None or stem.ndim != 4:
+        return None
+    blocks = {key.split(".")[4] for key in tensors if key.startswith("backbone.stage2.1.blocks.")}
+    for name, preset in SIZES.items():
+        same_depth = max(round(6 * preset.depth), 1) == len(blocks)
+        if int(STEM_AND_STAGE_CHANNELS[0] * preset.width) == stem.shape[0] and same_depth:
+            return name
+    return None
+
+
+def _first_parts(tensors: Mapping[str, Tensor]) -> str:
+    parts = sorted({key.split(".")[0] for key in tensors})
+    return ", ".join(parts[:4]) if parts else "nothing"
+
+
+@torch.no_grad()
+def _norm_is_folded(model: nn.Module) -> bool:
+    """Whether every batch norm of the model is the identity but for its bias, as after folding it into convolutions."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def is_identity(norm: nn.BatchNorm2d) -> bool:
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        untouched = bool((norm.bias == 0).all())  # a freshly made norm is the identity too, and not folded
+        return not untouched and bool((norm.running_mean == 0).all()) and bool(((scale - 1).abs() < 1e-4).all())
+
+    return bool(norms) and all(is_identity(norm) for norm in norms)

@@ -1,0 +1,57 @@
+"""Backbone, neck and head put together, and ``create_model`` by published name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from rtmdet_lab.config import ModelConfig, TaskName, with_overrides
+from rtmdet_lab.models.backbone import CSPNeXt
+from rtmdet_lab.models.head import RTMDetHead
+from rtmdet_lab.models.neck import CSPPAFPN
+from rtmdet_lab.presets import parse_model_name
+from rtmdet_lab.structures import DensePredictions
+
+HEADS = {"detection": RTMDetHead}
+
+
+class RTMDet(nn.Module):
+    """Normalised images (B, 3, H, W) to :class:`DensePredictions`; knows no assigner, no loss, no NMS.
+
+    H and W may be any size; multiples of 32 avoid cells that look past the border.
+    """
+
+    def __init__(self, config: ModelConfig, task: TaskName = "detection") -> None:
+        super().__init__()
+        self.config = config
+        self.task = task
+        self.backbone = CSPNeXt(config)
+        self.neck = CSPPAFPN(config, self.backbone.out_channels)
+        self.bbox_head = HEADS[task](config, self.neck.out_channels)
+
+    @property
+    def num_classes(self) -> int:
+        return self.config.num_classes
+
+    def forward(self, images: Tensor) -> DensePredictions:
+        return self.bbox_head(self.neck(self.backbone(images)))
+
+
+def create_model(name: str, num_classes: int = 80, **overrides: Any) -> RTMDet:
+    """Returns an untrained model by its published name, ``rtmdet-{nano,tiny,s,m,l,x}``.
+
+    ``overrides`` are settings of :class:`ModelConfig`: ``create_model("rtmdet-s", kernel_size=7)``; nested ones as a
+    mapping (``backbone={"spp": False}``) or dotted (``**{"backbone.spp": False}``).
+
+    Raises:
+        KeyError: unknown model or setting, with the nearest known name.
+        TypeError, SettingError: a value the setting cannot take.
+
+    >>> model = create_model("rtmdet-tiny", num_classes=6)
+    >>> sum(p.numel() for p in model.parameters())
+    4874634
+    """
+    task, size = parse_model_name(name)
+    config = with_overrides(ModelConfig(size=size, num_classes=num_classes), overrides)
+    return RTMDet(config, task)

@@ -1,0 +1,144 @@
+"""Reads tensors out of PyTorch checkpoint files without running anything the file asks for.
+
+A ``.pth`` file is a pickle, and a pickle may call any function by name. Published checkpoints also carry objects of the
+library that wrote them. Here only tensors and plain containers are built; every other class or function the file names is
+replaced by :class:`Foreign`, which accepts whatever is done to it and does nothing.
+
+PyTorch's own ``weights_only`` loading refuses such files instead of reading past them, which is why this exists; storages
+and the two file layouts (zip and the older stream) are still read by ``torch.load``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+import types
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class UnreadableFile(ValueError):
+    """The file is not a checkpoint that can be read safely; the message says why."""
+
+
+class Foreign:
+    """Stands for an object of a class that is not built: takes any construction and change, and does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Foreign:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Foreign:
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        pass
+
+    def extend(self, items: Any) -> None:
+        pass
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
+    # torch would grow the storage for a tensor declared larger than its data; a hostile file could ask for terabytes.
+    numel = 1
+    for length in size:
+        numel *= length
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) if numel else 0
+    untyped = storage._untyped_storage
+    available = untyped.nbytes() // storage.dtype.itemsize
+    if min([0, offset, *size, *stride]) < 0 or (numel and last >= available):
+        raise UnreadableFile(f"declares a tensor of shape {tuple(size)} that its data does not hold")
+    return torch._utils._rebuild_tensor(storage, offset, size, stride)
+
+
+def _rebuild_parameter(data: torch.Tensor, *_: Any) -> torch.Tensor:
+    return data
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "Size"): torch.Size,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch.storage", "UntypedStorage"): torch.UntypedStorage,
+}
+_DTYPES = {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)}
+
+
+class _SafeUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        if module == "torch" and (name in _DTYPES or name.endswith("Storage")):
+            return getattr(torch, name, Foreign)
+        return Foreign
+
+
+def _load(file: Any, **kwargs: Any) -> Any:
+    return _SafeUnpickler(file, **kwargs).load()
+
+
+# torch.load takes the unpickler from a "module": the only two names it uses are these.
+_safe_pickle = types.SimpleNamespace(Unpickler=_SafeUnpickler, load=_load, __name__="safe_pickle")
+
+
+def read_tensors(path: Path) -> Any:
+    """Returns the content of a ``.pth`` file on the CPU: tensors, containers, text and numbers; the rest is inert.
+
+    Raises:
+        UnreadableFile: truncated, not a checkpoint, a compressed or script archive, or data that contradicts itself.
+    """
+    _check_container(path)
+    try:
+        return torch.load(path, map_location="cpu", pickle_module=_safe_pickle, weights_only=False)
+    except UnreadableFile:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnreadableFile(f"is damaged or not a PyTorch checkpoint ({reason[:200]})") from error
+
+
+def _check_container(path: Path) -> None:
+    size = path.stat().st_size
+    if size == 0:
+        raise UnreadableFile("is empty (0 bytes)")
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except zipfile.BadZipFile as error:
+            raise UnreadableFile(f"is damaged ({error})") from error
+        if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
+            raise UnreadableFile("is a TorchScript program, not a checkpoint")
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise UnreadableFile("holds compressed entries, which no checkpoint has")
+        if sum(entry.file_size for entry in entries) > size:
+            raise UnreadableFile("declares more data than it holds")
+        return
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start == b"PK\x03\x04":
+        raise UnreadableFile(f"is truncated: its table of contents is missing after {size} bytes")
+    if tarfile.is_tarfile(path):
+        raise UnreadableFile("is a tar archive, not a checkpoint")
