@@ -1,0 +1,103 @@
+"""What every assigner takes and returns, and how ragged ground truth becomes one batch.
+
+An assigner answers, for a whole batch at once: which object does each point learn, and how well does it fit already?
+It sees detached predictions: no gradient flows through an assignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from rtmdet_lab.geometry.boxes import box_centers, pairwise_iou
+from rtmdet_lab.geometry.priors import points_inside
+from rtmdet_lab.structures import Assignment, DensePredictions, Priors, Targets
+
+
+class Assigner(Protocol):
+    def __call__(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Assignment: ...
+
+
+@dataclass(frozen=True)
+class BoxGeometry:
+    """The three questions an assigner asks about boxes; other tasks bring other answers, nothing else changes."""
+
+    iou: Callable[[Tensor, Tensor], Tensor] = pairwise_iou  # (..., N, 4), (..., M, 4) -> (..., N, M)
+    inside: Callable[[Tensor, Tensor], Tensor] = points_inside  # points (P, 2), boxes (..., G, 4) -> (..., G, P) bool
+    centers: Callable[[Targets], Tensor] = lambda targets: box_centers(targets.boxes)  # (G, 2) pixels
+
+
+@dataclass
+class PaddedTargets:
+    """Ground truth of a batch as rectangles of numbers. G is the largest count in the batch, at least 1."""
+
+    boxes: Tensor  # (B, G, 4 or 5)
+    labels: Tensor  # (B, G) int64
+    centers: Tensor  # (B, G, 2)
+    valid: Tensor  # (B, G) bool: a real object that may be learned
+
+
+def pad_targets(targets: Sequence[Targets], geometry: BoxGeometry, device: torch.device, box_size: int = 4) -> PaddedTargets:
+    """Returns the batch's ground truth padded with zeros; ignored objects keep their index but are not valid."""
+    ignore = [t.ignore if t.ignore is not None else torch.zeros(len(t), dtype=torch.bool) for t in targets]
+    boxes = _pad([t.boxes for t in targets], (box_size,), device)
+    return PaddedTargets(
+        boxes=boxes.float(),
+        labels=_pad([t.labels for t in targets], (), device),
+        centers=_pad([geometry.centers(t) for t in targets], (2,), device).float(),
+        valid=_pad([~one.to(t.boxes.device) for one, t in zip(ignore, targets, strict=True)], (), device),
+    )
+
+
+def _pad(rows: list[Tensor], shape: tuple[int, ...], device: torch.device) -> Tensor:
+    # One zero row more than needed would do no harm, but at least one is needed: gathers from an empty axis fail.
+    padded = pad_sequence([row.reshape(-1, *shape) for row in rows], batch_first=True)
+    if padded.shape[1] == 0:
+        padded = padded.new_zeros(len(rows), 1, *shape)
+    return padded.to(device, non_blocking=True)
+
+
+@dataclass
+class MatchInputs:
+    """Everything a cost term may look at. Points are the last axis: (B, G, P) is the layout of every pairwise tensor."""
+
+    logits: Tensor  # (B, P, C)
+    boxes: Tensor  # (B, P, 4 or 5)
+    priors: Priors
+    targets: PaddedTargets
+    iou: Tensor  # (B, G, P) predicted box with ground truth
+    inside: Tensor  # (B, G, P) bool: the point lies strictly inside the object's box
+
+
+def match_inputs(predictions: DensePredictions, targets: Sequence[Targets], geometry: BoxGeometry) -> MatchInputs:
+    """Returns the common inputs of all cost terms, detached, in float32."""
+    logits, boxes = predictions.logits.detach().float(), predictions.boxes.detach().float()
+    padded = pad_targets(targets, geometry, logits.device, boxes.shape[-1])
+    inside = geometry.inside(predictions.priors.points, padded.boxes) & padded.valid[..., None]
+    return MatchInputs(logits, boxes, predictions.priors, padded, geometry.iou(padded.boxes, boxes), inside)
+
+
+def resolve_conflicts(selected: Tensor, cost: Tensor) -> Tensor:
+    """Returns (B, P) int64: the object each point learns, -1 where none selected it.
+
+    A point that several objects selected goes to the object that is cheapest for it, among all of them, even one that did
+    not select it (paper.md 4.1, step 4).
+
+    Args:
+        selected: (B, G, P) bool.
+        cost: (B, G, P), infinite for pairs that are not allowed.
+    """
+    claims = selected.sum(dim=1)  # (B, P)
+    chosen = torch.where(claims > 1, cost.argmin(dim=1), selected.int().argmax(dim=1))
+    return torch.where(claims > 0, chosen, -1)
+
+
+def with_quality(gt_index: Tensor, iou: Tensor) -> Assignment:
+    """Returns the assignment whose quality is the IoU (B, G, P) of each point with its object, 0 for background."""
+    quality = iou.gather(1, gt_index.clamp(min=0)[:, None]).squeeze(1)
+    return Assignment(gt_index, torch.where(gt_index >= 0, quality, 0.0))

@@ -1,0 +1,133 @@
+"""Dynamic label assignment: each object takes its k cheapest points, k from how well points fit (paper 3.3, paper.md 4.1).
+
+RTMDet's dynamic soft label assignment and SimOTA are two choices of cost terms and candidates in the same procedure. The
+whole batch is one tensor computation: no loop over images or objects, and no value leaves the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rtmdet_lab.assigners.base import BoxGeometry, MatchInputs, match_inputs, resolve_conflicts, with_quality
+from rtmdet_lab.assigners.costs import CENTER_COSTS, CLS_COSTS, IOU_COSTS, CostTerm, in_center_region
+from rtmdet_lab.config import AssignerConfig
+from rtmdet_lab.structures import Assignment, DensePredictions, Targets
+
+CandidateRule = Callable[[MatchInputs], Tensor]  # -> (B, P) bool: points that may become positive at all
+
+
+def inside_any_box(inputs: MatchInputs) -> Tensor:
+    """RTMDet: strictly inside at least one object's box."""
+    return inputs.inside.any(dim=1)
+
+
+def inside_box_or_center(inputs: MatchInputs, radius: float = 2.5) -> Tensor:
+    """SimOTA: inside a box, or within ``radius`` strides of an object's center."""
+    return (inputs.inside | in_center_region(inputs, radius)).any(dim=1)
+
+
+@dataclass
+class Explanation:
+    """Every intermediate of one assignment, for looking at (shapes B images, G objects, P points)."""
+
+    inputs: MatchInputs
+    candidates: Tensor  # (B, P) bool
+    terms: dict[str, Tensor]  # "cls", "iou", "center": weighted cost terms, (B, G, P)
+    cost: Tensor  # (B, G, P), infinite for pairs that are not allowed
+    dynamic_k: Tensor  # (B, G) int64, 0 for padding
+    selected: Tensor  # (B, G, P) bool: the k cheapest of each object, before conflicts
+    conflicts: Tensor  # (B, P) bool: points that several objects selected
+    assignment: Assignment
+
+
+class DynamicAssigner:
+    """Candidates, cost, dynamic k, conflicts; see the module docstring. Called with predictions and targets."""
+
+    def __init__(
+        self,
+        topk: int = 13,
+        cls_cost: str = "soft",
+        iou_cost: str = "log",
+        center_cost: str = "soft",
+        weights: tuple[float, float, float] = (1.0, 3.0, 1.0),
+        center_radius: float = 3.0,
+        center_base: float = 10.0,
+        candidates: CandidateRule = inside_any_box,
+        geometry: BoxGeometry | None = None,
+    ) -> None:
+        self.topk = topk
+        self.candidates = candidates
+        self.geometry = geometry or BoxGeometry()
+        center = partial(CENTER_COSTS[center_cost], radius=center_radius, base=center_base)
+        terms: dict[str, CostTerm] = {"cls": CLS_COSTS[cls_cost], "iou": IOU_COSTS[iou_cost], "center": center}
+        self.terms = {name: (term, weight) for (name, term), weight in zip(terms.items(), weights, strict=True)}
+
+    @torch.no_grad()
+    def __call__(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Assignment:
+        return self._match(match_inputs(predictions, targets, self.geometry)).assignment
+
+    @torch.no_grad()
+    def explain(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Explanation:
+        """Returns the assignment with everything that led to it; the training path keeps none of it."""
+        return self._match(match_inputs(predictions, targets, self.geometry), keep_terms=True)
+
+    def _match(self, inputs: MatchInputs, keep_terms: bool = False) -> Explanation:
+        candidates = self.candidates(inputs)  # (B, P)
+        allowed = candidates[:, None] & inputs.targets.valid[..., None]  # (B, G, P)
+
+        terms: dict[str, Tensor] = {}
+        cost: Tensor | None = None
+        for name, (term, weight) in self.terms.items():
+            value = term(inputs) * weight
+            cost = value if cost is None else cost + value
+            if keep_terms:
+                terms[name] = value
+        # A far point may cost more than float32 holds; it must still be cheaper than a pair that is not allowed.
+        cost = torch.where(allowed, cost.clamp(max=1e38), torch.inf)
+
+        topk = min(self.topk, cost.shape[-1])
+        best_ious = torch.where(allowed, inputs.iou, 0.0).topk(topk, dim=-1).values
+        dynamic_k = best_ious.sum(dim=-1).to(torch.int64).clamp(min=1)  # (B, G)
+        dynamic_k = torch.where(inputs.targets.valid, dynamic_k, 0)
+
+        cheapest, points = cost.topk(topk, dim=-1, largest=False)  # (B, G, topk), cheapest first
+        rank = torch.arange(topk, device=cost.device)
+        taken = (rank < dynamic_k[..., None]) & cheapest.isfinite()
+        selected = torch.zeros_like(allowed).scatter_(-1, points, taken)
+
+        gt_index = resolve_conflicts(selected, cost)
+        conflicts = selected.sum(dim=1) > 1
+        assignment = with_quality(gt_index, inputs.iou)
+        return Explanation(inputs, candidates, terms, cost, dynamic_k, selected, conflicts, assignment)
+
+
+def dynamic_soft_label(config: AssignerConfig, geometry: BoxGeometry | None = None) -> DynamicAssigner:
+    """Returns RTMDet's assigner with the cost terms the config names."""
+    return DynamicAssigner(
+        topk=config.topk or 13,
+        cls_cost=config.cls_cost,
+        iou_cost=config.iou_cost,
+        center_cost=config.center_cost,
+        weights=(config.cls_weight, config.iou_weight, config.center_weight),
+        center_radius=config.center_radius,
+        center_base=config.center_base,
+        geometry=geometry,
+    )
+
+
+def simota(config: AssignerConfig, geometry: BoxGeometry | None = None) -> DynamicAssigner:
+    """Returns SimOTA (YOLOX, arXiv 2107.08430): hard labels, fixed center region of 2.5 strides, k from the top 10."""
+    return DynamicAssigner(
+        topk=config.topk or 10,
+        cls_cost="bce",
+        iou_cost="log",
+        center_cost="fixed",
+        center_radius=2.5,
+        candidates=inside_box_or_center,
+        geometry=geometry,
+    )
