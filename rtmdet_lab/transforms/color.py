@@ -1,0 +1,39 @@
+"""Colour jitter of the published recipe (paper.md 3.2, step 5)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torchvision import tv_tensors
+
+from rtmdet_lab.transforms.base import Sample, Target, Transform, to_array, to_image, uniform
+
+
+class RandomHSV(Transform):
+    """Adds to hue, saturation and value; each of the three is switched on with probability 0.5.
+
+    Shifts are drawn from +-``hue`` (OpenCV's hue has 180 steps), +-``saturation`` and +-``value`` (256 steps each), rounded
+    towards zero. Hue wraps around, the others saturate.
+    """
+
+    def __init__(self, hue: int = 5, saturation: int = 30, value: int = 30) -> None:
+        super().__init__()
+        self.limits = (hue, saturation, value)
+
+    def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
+        on = torch.rand(3) < 0.5
+        shifts = [int(uniform(-limit, limit)) if on[channel] else 0 for channel, limit in enumerate(self.limits)]
+        if not any(shifts):
+            return image, target
+        hsv = cv2.cvtColor(to_array(image), cv2.COLOR_RGB2HSV)
+        cv2.LUT(hsv, _lookup(*shifts), hsv)
+        return to_image(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)), target
+
+
+def _lookup(hue: int, saturation: int, value: int) -> np.ndarray:
+    """Returns the (1, 256, 3) table that shifts the three channels."""
+    steps = np.arange(256)
+    return np.stack([(steps + hue) % 180, (steps + saturation).clip(0, 255), (steps + value).clip(0, 255)], axis=-1).astype(
+        np.uint8
+    )[None]

@@ -1,0 +1,62 @@
+"""The published pipelines, built from a config: strong (stage 1), weak (stage 2), test (paper.md 3.1, 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torchvision.transforms import v2
+
+from rtmdet_lab.config import AugmentConfig
+from rtmdet_lab.transforms.base import Sample
+from rtmdet_lab.transforms.color import RandomHSV
+from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize, Resize
+from rtmdet_lab.transforms.mixing import MixUp, Mosaic
+from rtmdet_lab.transforms.partners import CachedPartners, DatasetPartners, PartnerSource
+
+LoadSample = Callable[[int], Sample]
+
+
+def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int) -> v2.Compose:
+    """Returns the stage-1 pipeline: mosaic, jitter, crop, colour, flip, pad, mixup.
+
+    Args:
+        config: resolved, no preset left open.
+        load, length: the training set, for partners that are read fresh (``augment.partners`` "uncached").
+    """
+
+    def partners(max_size: int, min_size: int) -> PartnerSource:
+        if config.partners == "uncached":
+            return DatasetPartners(load, length)
+        return CachedPartners(max_size, config.pop, min_size)
+
+    size = config.input_size
+    steps: list[v2.Transform] = []
+    if config.mosaic:
+        steps.append(Mosaic(partners(config.mosaic_cache, min_size=5), size))
+    steps += _jitter_to_pad(config, base=2 * size if config.mosaic else size)
+    if config.mixup:
+        steps.append(MixUp(partners(config.mixup_cache, min_size=2), size, config.mixup_prob))
+    return v2.Compose(steps)
+
+
+def weak_pipeline(config: AugmentConfig) -> v2.Compose:
+    """Returns the stage-2 pipeline: the same without mosaic and mixup, jitter around the canvas itself."""
+    return v2.Compose(_jitter_to_pad(config, base=config.input_size))
+
+
+def test_pipeline(size: int) -> v2.Compose:
+    """Returns the pipeline for validation and prediction: fit ``size`` x ``size``, pad at the right and bottom."""
+    return v2.Compose([Resize(size), Pad(size)])
+
+
+test_pipeline.__test__ = False  # not a pytest function
+
+
+def _jitter_to_pad(config: AugmentConfig, base: int) -> list[v2.Transform]:
+    steps: list[v2.Transform] = [RandomResize(base, config.resize_range)]
+    steps.append(RandomCrop(config.input_size) if config.crop else Resize(config.input_size))
+    if config.hsv:
+        steps.append(RandomHSV(config.hue, config.saturation, config.value))
+    steps.append(RandomFlip(config.flip_prob))
+    steps.append(Pad(config.input_size))
+    return steps
