@@ -1,0 +1,288 @@
+"""Reads COCO annotation files: real ones, with their crowds, gaps in the category ids and odd boxes.
+
+What a file can have wrong falls in two groups. Structure that makes it unusable (not JSON, missing keys, unknown ids) is
+refused with the file, the id and the remedy. Single objects without area or outside their image, which published files
+have too, are left out and counted.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtmdet_lab.data.images import read_image
+from rtmdet_lab.errors import DataError, did_you_mean
+from rtmdet_lab.files import read_json
+from rtmdet_lab.structures import ImageMeta
+from rtmdet_lab.transforms.base import Sample, as_boxes
+
+
+@dataclass
+class ImageRecord:
+    """One image's entry: where it is and what lies on it (plain lists: light to fork into loader workers)."""
+
+    image_id: int
+    file_name: str
+    size: tuple[int, int] | None  # (height, width), None where the file does not say
+    boxes: list[list[float]] = field(default_factory=list)  # x1 y1 x2 y2
+    labels: list[int] = field(default_factory=list)
+    crowd: list[bool] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+
+
+@dataclass
+class CocoFile:
+    """A checked annotation file. ``category_ids[label]`` is the file's id of a label."""
+
+    path: Path
+    title: str
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    images: list[ImageRecord]
+    problems: list[str]  # malformed annotations, one sentence each
+    dropped: Counter  # reason -> number of objects without area or outside their image
+
+
+def read_coco(path: Path, classes: Sequence[str] | None = None) -> CocoFile:
+    """Returns the content of an annotation file, checked.
+
+    Args:
+        classes: names to keep, in label order; None keeps all categories in the file's order.
+
+    Raises:
+        DataError: not usable as a whole; names the file, the entry and the remedy.
+    """
+    content = read_json(path, "annotation file")
+    images, annotations, categories = _sections(path, content)
+    names = _category_names(path, categories)
+    category_ids = _choose(path, names, classes)
+    label_of = {category_id: label for label, category_id in enumerate(category_ids)}
+
+    records: dict[int, ImageRecord] = {}
+    for entry in images:
+        record = _image_record(path, entry)
+        if record.image_id in records:
+            raise DataError(f"annotation file {path} has image id {record.image_id} twice: make the ids unique")
+        records[record.image_id] = record
+
+    problems: list[str] = []
+    dropped: Counter = Counter()
+    seen: set[Any] = set()
+    for number, entry in enumerate(annotations):
+        where = f"annotation {entry.get('id', f'number {number}')}" if isinstance(entry, dict) else f"number {number}"
+        problem = _annotation_problem(entry, records, names, seen)
+        if problem:
+            problems.append(f"{where} {problem}")
+            continue
+        label = label_of.get(entry["category_id"])
+        if label is None:
+            continue
+        record = records[entry["image_id"]]
+        x, y, width, height = entry["bbox"]
+        reason = _no_area(record, x, y, width, height)
+        if reason:
+            dropped[reason] += 1
+        record.boxes.append([x, y, x + width, y + height])
+        record.labels.append(label)
+        record.crowd.append(bool(entry.get("iscrowd", 0)))
+        record.areas.append(float(entry.get("area", width * height)))
+    title = str((content.get("info") or {}).get("description") or path.name)
+    return CocoFile(
+        path, title, tuple(names[one] for one in category_ids), category_ids, list(records.values()), problems, dropped
+    )
+
+
+def _sections(path: Path, content: Any) -> tuple[list, list, list]:
+    if not isinstance(content, Mapping):
+        raise DataError(f"annotation file {path} holds a {type(content).__name__}, not a COCO object")
+    sections = []
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise DataError(f"annotation file {path} has no list {key!r}: it is not in COCO format")
+        sections.append(content[key])
+    return tuple(sections)
+
+
+def _category_names(path: Path, categories: list) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for number, entry in enumerate(categories):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int) or "name" not in entry:
+            raise DataError(f"annotation file {path}: category number {number} needs an id (whole number) and a name")
+        if entry["id"] in names:
+            raise DataError(f"annotation file {path} has category id {entry['id']} twice: make the ids unique")
+        names[entry["id"]] = str(entry["name"])
+    if not names:
+        raise DataError(f"annotation file {path} has no categories: add at least one")
+    return names
+
+
+def _choose(path: Path, names: Mapping[int, str], classes: Sequence[str] | None) -> tuple[int, ...]:
+    if classes is None:
+        return tuple(names)
+    ids = {name: category_id for category_id, name in names.items()}
+    for name in classes:
+        if name not in ids:
+            known = ", ".join(list(ids)[:10]) + (", ..." if len(ids) > 10 else "")
+            raise DataError(f"annotation file {path} has no class {name!r}: {did_you_mean(name, ids)} it has {known}")
+    if len(set(classes)) < len(classes):
+        raise DataError(f"classes name {Counter(classes).most_common(1)[0][0]!r} twice: name each class once")
+    return tuple(ids[name] for name in classes)
+
+
+def _image_record(path: Path, entry: Any) -> ImageRecord:
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), int) or not isinstance(entry.get("file_name"), str):
+        shown = entry.get("id") if isinstance(entry, dict) else entry
+        raise DataError(f"annotation file {path}: image {shown!r} needs an id (whole number) and a file_name")
+    height, width = entry.get("height"), entry.get("width")
+    known = isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0
+    return ImageRecord(entry["id"], entry["file_name"], (height, width) if known else None)
+
+
+def _annotation_problem(
+    entry: Any, records: Mapping[int, ImageRecord], names: Mapping[int, str], seen: set[Any]
+) -> str | None:
+    """Returns what makes an annotation unusable, or None. Remembers its id in ``seen``."""
+    if not isinstance(entry, dict):
+        return "is not an object"
+    for key in ("image_id", "category_id", "bbox"):
+        if key not in entry:
+            return f"has no {key}"
+    if "id" in entry:
+        if not isinstance(entry["id"], (int, str)) or entry["id"] in seen:
+            return "has an id that occurs before" if isinstance(entry["id"], (int, str)) else "has no usable id"
+        seen.add(entry["id"])
+    if not isinstance(entry["image_id"], int) or entry["image_id"] not in records:
+        return f"belongs to image {entry['image_id']!r}, which the file does not list"
+    if not isinstance(entry["category_id"], int) or entry["category_id"] not in names:
+        return f"has category {entry['category_id']!r}, which the file does not list"
+    box = entry["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+        return f"has bbox {box!r}, but four finite numbers x, y, width, height are needed"
+    if box[2] < 0 or box[3] < 0:
+        return f"has a bbox of negative size ({box[2]} x {box[3]})"
+    if "area" in entry and not _is_number(entry["area"]):
+        return f"has area {entry['area']!r}, but a finite number is needed"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _no_area(record: ImageRecord, x: float, y: float, width: float, height: float) -> str | None:
+    if width == 0 or height == 0:
+        return "without area"
+    if record.size is not None and (x >= record.size[1] or y >= record.size[0] or x + width <= 0 or y + height <= 0):
+        return "outside their image"
+    return None
+
+
+class CocoDataset:
+    """Images of a folder with the objects of a COCO file.
+
+    Args:
+        images: folder of the images.
+        annotations: the COCO file.
+        classes: names to keep, in label order; None keeps all.
+        training: apply the published training filter: no crowds, no boxes under one pixel or off the image, no images
+            without boxes (``skip_empty``) or with a side under ``min_image_size``. Otherwise everything the benchmark
+            counts is kept, crowds marked ``ignore``.
+        on_bad: "refuse" raises on malformed annotations, "skip" leaves them out and says so.
+
+    Raises:
+        DataError: nothing usable, or malformed annotations with ``on_bad`` "refuse".
+    """
+
+    def __init__(
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        classes: Sequence[str] | None = None,
+        *,
+        training: bool = False,
+        skip_empty: bool = True,
+        min_image_size: int = 32,
+        on_bad: str = "refuse",
+    ) -> None:
+        self.folder = Path(images)
+        self.training = training
+        if not self.folder.is_dir():
+            raise DataError(f"no image folder {self.folder}: it does not exist or is not a folder")
+        file = read_coco(Path(annotations), classes)
+        self.file = file
+        self.title = file.title
+        self.classes = file.classes
+        self.category_ids = file.category_ids
+        if file.problems:
+            listed = f"{file.problems[0]}" + (f" (and {len(file.problems) - 1} more)" if len(file.problems) > 1 else "")
+            if on_bad == "refuse":
+                raise DataError(
+                    f"annotation file {file.path}: {listed}; `rtmdet-lab data check` lists all, correct them or leave "
+                    "them out with data.on_bad=skip (--on-bad skip)"
+                )
+            warnings.warn(f"left out of {file.path}: {listed}", stacklevel=2)
+        self.records = file.images
+        if training:
+            self.records = [_for_training(record) for record in self.records]
+            self.records = [one for one in self.records if one.size is None or min(one.size) >= min_image_size]
+            if skip_empty:
+                self.records = [record for record in self.records if record.labels]
+            if file.dropped:
+                reasons = ", ".join(f"{count} {reason}" for reason, count in file.dropped.items())
+                warnings.warn(f"objects of {file.path} that cannot be learned were left out: {reasons}", stacklevel=2)
+        if not self.records:
+            kept = f" with objects of {', '.join(self.classes)}" if training and file.images else ""
+            raise DataError(
+                f"annotation file {file.path} has no images{kept}: nothing to {'train' if training else 'evaluate'} on"
+            )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def load(self, index: int) -> Sample:
+        """Returns image and target number ``index``; boxes in the file's pixels.
+
+        Raises:
+            DataError: the image cannot be read; names the file.
+        """
+        record = self.records[index]
+        path = self.folder / record.file_name
+        image = read_image(path, record.size)
+        size = (image.shape[-2], image.shape[-1])
+        target = {
+            "boxes": as_boxes(torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4), size),
+            "labels": torch.tensor(record.labels, dtype=torch.int64),
+            "meta": ImageMeta(record.image_id, size, canvas_size=size, path=str(path)),
+        }
+        if not self.training:
+            target["ignore"] = torch.tensor(record.crowd, dtype=torch.bool)
+            target["areas"] = torch.tensor(record.areas, dtype=torch.float32)
+        return image, target
+
+
+def _for_training(record: ImageRecord) -> ImageRecord:
+    """Returns the record with only the objects a detector can learn (published filter)."""
+
+    def learnable(number: int) -> bool:
+        x1, y1, x2, y2 = record.boxes[number]
+        if record.crowd[number] or record.areas[number] <= 0 or x2 - x1 < 1 or y2 - y1 < 1:
+            return False
+        return _no_area(record, x1, y1, x2 - x1, y2 - y1) is None
+
+    keep = [number for number in range(len(record.labels)) if learnable(number)]
+    return ImageRecord(
+        record.image_id,
+        record.file_name,
+        record.size,
+        [record.boxes[number] for number in keep],
+        [record.labels[number] for number in keep],
+        [False] * len(keep),
+        [record.areas[number] for number in keep],
+    )
