@@ -1,0 +1,221 @@
+"""The 12 COCO numbers, a table per class and precision-recall curves, with pycocotools.
+
+Ground truth is either a COCO annotation file (exactly what the benchmark scores) or a list of :class:`Targets`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtmdet_lab.geometry.boxes import xyxy_to_xywh
+from rtmdet_lab.structures import Detections, Targets
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+MAX_DETECTIONS = 100  # per image, the benchmark's own limit
+
+
+class CocoEvaluator:
+    """Collects detections and ground truth image by image, then scores them.
+
+    Args:
+        class_names: names in label order; only used to label the per-class table.
+        kind: "bbox" or "segm".
+    """
+
+    def __init__(self, class_names: Sequence[str] | None = None, kind: str = "bbox") -> None:
+        self.class_names = list(class_names) if class_names is not None else None
+        self.kind = kind
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
+        self._scored: Any = None
+
+    def add(self, detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
+        """Adds the images of one batch; boxes of both are in original pixels."""
+        self._scored = None
+        for found, truth in zip(detections, targets, strict=True):
+            number = len(self.images)
+            meta = truth.meta
+            size = meta.original_size if meta is not None and meta.original_size else (0, 0)
+            image_id = meta.image_id if meta is not None and isinstance(meta.image_id, int) else number
+            self.images.append({"id": image_id, "height": size[0], "width": size[1]})
+            self.annotations += _annotations(truth, image_id, first_id=len(self.annotations) + 1)
+            self.results += to_coco_results(found, image_id)
+
+    def state(self) -> tuple[list, list, list]:
+        """Returns what was collected, to be gathered from several processes."""
+        return self.images, self.annotations, self.results
+
+    def merge(self, states: Sequence[tuple[list, list, list]]) -> None:
+        """Takes the union of several processes' states; an image that two processes saw counts once."""
+        self._scored = None
+        self.images, self.annotations, self.results = [], [], []
+        seen: set[int] = set()
+        for images, truth, results in states:
+            new = {image["id"] for image in images} - seen
+            seen |= new
+            self.images += [image for image in images if image["id"] in new]
+            self.annotations += [
+                dict(one, id=len(self.annotations) + offset)
+                for offset, one in enumerate((one for one in truth if one["image_id"] in new), start=1)
+            ]
+            self.results += [one for one in results if one["image_id"] in new]
+
+    def summary(self) -> dict[str, float]:
+        """Returns the 12 numbers by name; -1 where no ground truth falls into a category, as the benchmark has it."""
+        return _numbers(self._coco_eval())
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """Returns one row per class: name, AP, AP50, AR100 and the number of objects that count."""
+        scored = self._coco_eval()
+        return class_table(scored, self._ids_and_names(), self.annotations)
+
+    def precision_recall(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+        """Returns recall (101,) and precision (101, K) at one IoU threshold; NaN for classes without objects."""
+        scored = self._coco_eval()
+        threshold = int(np.argmin(np.abs(scored.params.iouThrs - iou)))
+        precision = scored.eval["precision"][threshold, :, :, 0, -1]
+        return scored.params.recThrs, np.where(precision < 0, np.nan, precision)
+
+    def _ids_and_names(self) -> dict[int, str]:
+        labels = {one["category_id"] for one in self.annotations} | {one["category_id"] for one in self.results}
+        if self.class_names is not None:
+            return dict(enumerate(self.class_names, start=1))
+        return {label: f"class {label - 1}" for label in sorted(labels)}
+
+    def _coco_eval(self) -> Any:
+        if self._scored is None:
+            categories = [{"id": number, "name": name} for number, name in self._ids_and_names().items()]
+            truth = {"images": self.images, "annotations": self.annotations, "categories": categories, "info": {}}
+            self._scored = run_coco_eval(truth, self.results, self.kind)
+        return self._scored
+
+
+def evaluate_coco(
+    detections: Sequence[Detections] | Sequence[Mapping[str, Any]] | str | Path,
+    targets: Sequence[Targets] | Mapping[str, Any] | str | Path,
+    kinds: Sequence[str] = ("bbox",),
+) -> dict[str, dict[str, float]]:
+    """Returns the 12 COCO numbers per kind: ``{"bbox": {"AP": ..., "AP50": ...}}``.
+
+    Args:
+        detections: :class:`Detections` per image in the order of ``targets``, or COCO results (a list or a JSON file).
+        targets: :class:`Targets` per image, or COCO ground truth (a mapping or a JSON file).
+        kinds: "bbox", "segm" or both.
+
+    Raises:
+        ValueError: detections and ground truth are not of the same form, or a result names an unknown image.
+    """
+    if _is_records(targets):
+        scores = {}
+        for kind in kinds:
+            evaluator = CocoEvaluator(kind=kind)
+            evaluator.add(detections, targets)
+            scores[kind] = evaluator.summary()
+        return scores
+    truth = _read_json(targets)
+    results = _read_json(detections)
+    known = {image["id"] for image in truth["images"]}
+    for one in results:
+        if one["image_id"] not in known:
+            raise ValueError(f"a result names image {one['image_id']}, which the ground truth does not have")
+    return {kind: _numbers(run_coco_eval(truth, results, kind)) for kind in kinds}
+
+
+def _is_records(targets: Any) -> bool:
+    return isinstance(targets, Sequence) and not isinstance(targets, str)
+
+
+def _read_json(source: Any) -> Any:
+    if isinstance(source, (str, Path)):
+        return json.loads(Path(source).read_text())
+    return source
+
+
+def to_coco_results(detections: Detections, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
+    """Returns one image's detections as COCO results; label i becomes ``category_ids[i]``, or i + 1."""
+    boxes = xyxy_to_xywh(detections.boxes.double()).tolist()
+    labels, scores = detections.labels.tolist(), detections.scores.tolist()
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[label] if category_ids is not None else label + 1,
+            "bbox": box,
+            "score": score,
+        }
+        for box, label, score in zip(boxes, labels, scores, strict=True)
+    ]
+
+
+def _annotations(targets: Targets, image_id: int, first_id: int) -> list[dict[str, Any]]:
+    boxes = xyxy_to_xywh(targets.boxes.double())
+    areas = targets.areas.tolist() if targets.areas is not None else (boxes[:, 2] * boxes[:, 3]).tolist()
+    ignore = targets.ignore.tolist() if targets.ignore is not None else [False] * len(targets)
+    return [
+        {
+            "id": first_id + offset,
+            "image_id": image_id,
+            "category_id": label + 1,
+            "bbox": box,
+            "area": area,
+            "iscrowd": int(crowd),
+        }
+        for offset, (box, label, area, crowd) in enumerate(
+            zip(boxes.tolist(), targets.labels.tolist(), areas, ignore, strict=True)
+        )
+    ]
+
+
+def run_coco_eval(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    """Returns a pycocotools ``COCOeval`` after evaluate, accumulate and summarize, without its prints."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco_gt = COCO()
+        coco_gt.dataset = dict(truth)
+        coco_gt.createIndex()
+        coco_dt = coco_gt.loadRes([dict(one) for one in results]) if results else COCO()
+        if not results:  # loadRes takes no empty list
+            coco_dt.dataset = {**coco_gt.dataset, "annotations": []}
+            coco_dt.createIndex()
+        scored = COCOeval(coco_gt, coco_dt, kind)
+        scored.evaluate()
+        scored.accumulate()
+        scored.summarize()
+    return scored
+
+
+def _numbers(scored: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(METRICS, scored.stats, strict=True)}
+
+
+def class_table(scored: Any, names: Mapping[int, str], annotations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns one row per category of a finished ``COCOeval``; NaN where a class has no objects."""
+    precision, recall = scored.eval["precision"], scored.eval["recall"]
+    counts: dict[int, int] = {}
+    for one in annotations:
+        if not one["iscrowd"]:
+            counts[one["category_id"]] = counts.get(one["category_id"], 0) + 1
+
+    def mean(values: np.ndarray) -> float:
+        values = values[values > -1]
+        return float(values.mean()) if values.size else float("nan")
+
+    return [
+        {
+            "class": names.get(category, str(category)),
+            "AP": mean(precision[:, :, number, 0, -1]),
+            "AP50": mean(precision[0, :, number, 0, -1]),
+            "AR100": mean(recall[:, number, 0, -1]),
+            "objects": counts.get(category, 0),
+        }
+        for number, category in enumerate(scored.params.catIds)
+    ]

@@ -1,0 +1,83 @@
+"""What the tasks share: loss normalisers, the candidates that pass the score threshold, the way back to the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rtmdet_lab.config import LossConfig, TestConfig
+from rtmdet_lab.distributed import mean_over_processes
+from rtmdet_lab.losses.quality_focal import quality_focal_loss, sigmoid_focal_loss
+from rtmdet_lab.structures import Assignment, DensePredictions, ImageMeta, Targets
+
+
+def matched_labels(assignment: Assignment, targets: Sequence[Targets]) -> Tensor:
+    """Returns (B, P) int64: the class each point learns, -1 for background."""
+    return gather_objects(assignment, [t.labels for t in targets]).masked_fill(~assignment.positive, -1)
+
+
+def gather_objects(assignment: Assignment, values: Sequence[Tensor]) -> Tensor:
+    """Returns (B, P, ...): each point's row of its image's per-object ``values``; zeros stand in where there is none."""
+    rows = torch.nn.utils.rnn.pad_sequence(list(values), batch_first=True)
+    rows = rows.to(assignment.gt_index.device, non_blocking=True)
+    if rows.shape[1] == 0:
+        rows = rows.new_zeros(len(values), 1, *rows.shape[2:])
+    batch = torch.arange(len(rows), device=rows.device)[:, None]
+    return rows[batch, assignment.gt_index.clamp(min=0)]
+
+
+def loss_normaliser(assignment: Assignment) -> Tensor:
+    """Returns the sum of matched IoUs over the batch, averaged over processes, at least 1 (paper.md 3.4)."""
+    return mean_over_processes(assignment.quality.sum()).clamp(min=1)
+
+
+def classification_loss(
+    predictions: DensePredictions, labels: Tensor, assignment: Assignment, normaliser: Tensor, config: LossConfig
+) -> Tensor:
+    """Returns the weighted classification loss of a batch, a scalar."""
+    logits = predictions.logits.float()
+    if config.cls == "quality_focal":
+        total = quality_focal_loss(logits, labels, assignment.quality, config.cls_beta)
+    else:
+        total = sigmoid_focal_loss(logits, labels)
+    return config.cls_weight * total / normaliser
+
+
+def box_weights(assignment: Assignment, config: LossConfig) -> Tensor:
+    """Returns (B, P): the weight of each point's box loss, 0 for background."""
+    return assignment.quality if config.quality_weighting else assignment.positive.float()
+
+
+def select_candidates(logits: Tensor, level_sizes: Sequence[int], config: TestConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (point index, label, score) of one image's candidates for NMS.
+
+    A point may be a candidate for several classes. Each level keeps its ``max_per_level`` best above the threshold.
+
+    Args:
+        logits: (P, C).
+    """
+    points, labels, scores = [], [], []
+    num_classes, start = logits.shape[1], 0
+    for size in level_sizes:
+        level = logits[start : start + size].float().sigmoid().flatten()
+        index = (level > config.score_threshold).nonzero().squeeze(1)
+        score = level[index]
+        if len(index) > config.max_per_level:
+            score, order = score.topk(config.max_per_level)
+            index = index[order]
+        points.append(index // num_classes + start)
+        labels.append(index % num_classes)
+        scores.append(score)
+        start += size
+    return torch.cat(points), torch.cat(labels), torch.cat(scores)
+
+
+def to_original(boxes: Tensor, meta: ImageMeta) -> Tensor:
+    """Returns horizontal boxes (N, 4) in original pixels: clipped to the canvas, then moved and scaled back."""
+    if meta.canvas_size is not None:
+        height, width = meta.canvas_size
+        boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+    offset = boxes.new_tensor([*meta.offset, *meta.offset])
+    return (boxes - offset) / boxes.new_tensor([*meta.scale, *meta.scale])

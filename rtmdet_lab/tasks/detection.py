@@ -1,0 +1,69 @@
+"""Object detection, wired from top to bottom: what is learned, how it is read, how it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from rtmdet_lab.assigners.factory import build_assigner
+from rtmdet_lab.config import ExperimentConfig, TestConfig
+from rtmdet_lab.evaluation.coco import CocoEvaluator
+from rtmdet_lab.losses.iou import overlap_loss
+from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.presets import resolve
+from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
+from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.tasks.common import (
+    box_weights,
+    classification_loss,
+    gather_objects,
+    loss_normaliser,
+    matched_labels,
+    select_candidates,
+    to_original,
+)
+
+
+def detection_task(config: ExperimentConfig) -> Task:
+    """Returns the detection task of a config (paper 3; paper.md 3.3 to 3.5, 4.1 to 4.3)."""
+    config = resolve(config)
+    assigner = build_assigner(config.assigner)
+
+    def criterion(predictions: DensePredictions, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        assignment = assigner(predictions, targets)
+        labels = matched_labels(assignment, targets)
+        boxes = gather_objects(assignment, [t.boxes for t in targets])
+        normaliser = loss_normaliser(assignment)
+        weight = box_weights(assignment, config.loss)
+        bbox = overlap_loss(predictions.boxes, boxes, weight, config.loss.bbox) / normaliser
+        return {
+            "loss_cls": classification_loss(predictions, labels, assignment, normaliser, config.loss),
+            "loss_bbox": config.loss.bbox_weight * bbox,
+        }
+
+    def decode(predictions: DensePredictions, metas: Sequence[ImageMeta]) -> list[Detections]:
+        return decode_boxes(predictions, metas, config.test)
+
+    return Task(
+        name="detection",
+        config=config,
+        model=RTMDet(config.model, "detection"),
+        assigner=assigner,
+        criterion=criterion,
+        decode=decode,
+        new_evaluator=lambda: CocoEvaluator(config.data.classes),
+    )
+
+
+def decode_boxes(predictions: DensePredictions, metas: Sequence[ImageMeta], config: TestConfig) -> list[Detections]:
+    """Returns each image's detections: threshold, best per level, class-wise NMS, best per image (paper.md 3.2, test)."""
+    level_sizes = predictions.level_sizes()
+    found = []
+    for logits, boxes, meta in zip(predictions.logits, predictions.boxes, metas, strict=True):
+        points, labels, scores = select_candidates(logits, level_sizes, config)
+        boxes = to_original(boxes[points], meta)
+        keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
+        found.append(Detections(boxes[keep], scores[keep], labels[keep], meta=meta))
+    return found

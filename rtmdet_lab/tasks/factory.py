@@ -1,0 +1,25 @@
+"""``build_task``: from a config to a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rtmdet_lab.config import ExperimentConfig, TaskName, TestConfig
+from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
+from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.tasks.detection import decode_boxes, detection_task
+
+TASKS: dict[TaskName, Callable[[ExperimentConfig], Task]] = {"detection": detection_task}
+DECODERS: dict[TaskName, Callable[[DensePredictions, Sequence[ImageMeta], TestConfig], list[Detections]]] = {
+    "detection": decode_boxes
+}
+
+
+def decode_for(task: TaskName) -> Callable[[DensePredictions, Sequence[ImageMeta], TestConfig], list[Detections]]:
+    """Returns the function that turns a task's dense predictions into detections, for use without losses."""
+    return DECODERS[task]
+
+
+def build_task(config: ExperimentConfig) -> Task:
+    """Returns network, assigner, losses, decoding and evaluator for ``config.task``."""
+    return TASKS[config.task](config)
