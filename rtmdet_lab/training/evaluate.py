@@ -1,0 +1,87 @@
+"""Running a model over a validation set: loader, autocast, and the evaluator's result gathered from all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from rtmdet_lab.config import ExperimentConfig
+from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler, make_loader
+from rtmdet_lab.distributed import rank, world_size
+from rtmdet_lab.errors import DataError
+from rtmdet_lab.tasks.base import Evaluator, Task
+from rtmdet_lab.training.report import Reporter, choose_reporter
+from rtmdet_lab.transforms.normalize import normalize
+from rtmdet_lab.transforms.pipelines import test_pipeline
+
+AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_val_loader(source: Source, config: ExperimentConfig, device: torch.device) -> DataLoader:
+    """Returns the loader of a validation set under the test pipeline; ``config`` must be resolved."""
+    pipeline = test_pipeline(config.test.input_size)
+    dataset = PipelineDataset(source, pipeline, training=False, on_bad=config.data.on_bad)
+    sampler = TestSampler(len(source), config.test.batch_size, rank(), world_size())
+    return make_loader(dataset, sampler, config.train.workers, device.type == "cuda")
+
+
+def evaluate(
+    task: Task, source: Source, *, device: torch.device | str = "cpu", reporter: Reporter | None = None
+) -> Evaluator:
+    """Returns the evaluator of ``task`` after it has seen every image of ``source``."""
+    device = torch.device(device)
+    loader = make_val_loader(source, task.config, device)
+    task.model.to(device)
+    return run_evaluation(task, loader, device, task.model, reporter or choose_reporter("silent"))
+
+
+@torch.inference_mode()
+def run_evaluation(
+    task: Task,
+    loader: DataLoader,
+    device: torch.device,
+    model: nn.Module,
+    reporter: Reporter,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Evaluator | None:
+    """Returns the filled evaluator; with several processes, every one gets the images of all. None if cancelled."""
+    model.eval()
+    evaluator = task.new_evaluator()
+    config = task.config.train
+    for number, (images, targets) in enumerate(iter_batches(loader, device, reporter), start=1):
+        if cancelled():
+            return None
+        if config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(device, config.amp if device.type == "cuda" else "off"):
+            predictions = model(images)
+        detections = task.decode(predictions, [target.meta for target in targets])
+        evaluator.add([found.to("cpu") for found in detections], [target.to("cpu") for target in targets])
+        reporter.validating(number, len(loader))
+    if world_size() > 1:
+        states: list[Any] = [None] * world_size()
+        torch.distributed.all_gather_object(states, evaluator.state())
+        evaluator.merge(states)
+    return evaluator
+
+
+def iter_batches(loader: DataLoader, device: torch.device, reporter: Reporter) -> Iterator[tuple[Tensor, list[Any]]]:
+    """Yields normalised images and targets on the device; reports skipped images and stops at refused ones."""
+    batch: Batch
+    for batch in loader:
+        if batch.failure:
+            raise DataError(batch.failure)
+        for note in batch.notes:
+            reporter.note(f"skipped: {note}")
+        if not batch.targets:
+            continue
+        images = normalize(batch.images.to(device, non_blocking=True))
+        yield images, [target.to(device, non_blocking=True) for target in batch.targets]
+
+
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    return torch.autocast(device.type, dtype=AMP_DTYPES.get(amp), enabled=amp != "off")

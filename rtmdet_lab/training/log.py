@@ -1,0 +1,60 @@
+"""Metrics on disk: one JSON line per epoch, and TensorBoard events beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rtmdet_lab.files import write_atomic
+
+
+class MetricsLog:
+    """Appends epoch records to ``metrics.jsonl`` and to TensorBoard event files in ``tensorboard/``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "metrics.jsonl"
+        self.events = folder / "tensorboard"
+        self._writer: Any = None
+        self._purge_step: int | None = None
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def forget_after(self, step: int) -> None:
+        """Removes what a killed run logged after the state it is resumed from."""
+        self._purge_step = step + 1
+        if not self.path.exists():
+            return
+        kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
+        write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Appends one epoch."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(self.events, purge_step=self._purge_step)
+        step = record["step"]
+        self._writer.add_scalar("lr", record["lr"], step)
+        self._writer.add_scalar("images_per_s", record["images_per_s"], step)
+        for group in ("losses", "metrics"):
+            for name, value in record.get(group, {}).items():
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+        self._writer.flush()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):  # the line a kill cut short
+        return float("inf")

@@ -1,0 +1,310 @@
+"""The training loop: it knows batches, losses and epochs, and no task by name.
+
+``fit`` runs the stages, validates the averaged weights, keeps the best, and saves a state from which a killed run goes on
+weight for weight (on a CPU; GPU kernels may differ in the last bit).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from rtmdet_lab.config import to_dict
+from rtmdet_lab.data.loaders import PipelineDataset, Source, TrainSampler, make_loader
+from rtmdet_lab.distributed import rank, world_size
+from rtmdet_lab.errors import StorageError, UserError
+from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
+from rtmdet_lab.presets import TASK_PREFIX
+from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.training.ema import ModelEMA
+from rtmdet_lab.training.evaluate import autocast, iter_batches, make_val_loader, run_evaluation
+from rtmdet_lab.training.interrupt import InterruptRequest, TrainingInterrupted
+from rtmdet_lab.training.log import MetricsLog
+from rtmdet_lab.training.optim import build_optimizer
+from rtmdet_lab.training.report import Reporter, choose_reporter
+from rtmdet_lab.training.schedule import lr_factor
+from rtmdet_lab.training.stages import Stage, plan_stages
+from rtmdet_lab.training.state import STATE_NAME, TrainState, read_state
+
+GPU_CHECK_INTERVAL = 20  # batches between looks at the loss: each look waits for the device
+BEST_NAME, LAST_NAME = "best.safetensors", "last.safetensors"
+
+
+class NonFiniteLossError(UserError, ArithmeticError):
+    """The loss became NaN or infinite; names the terms, the step and the images."""
+
+
+def fit(
+    task: Task,
+    train_source: Source,
+    val_source: Source,
+    out_dir: Path,
+    *,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    freeze_norm: bool = False,
+    on_epoch_end: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Trains ``task`` as its config says and returns the history, one record per epoch.
+
+    Writes to ``out_dir``: ``last.state`` (to resume), ``last.safetensors`` and ``best.safetensors`` (averaged weights),
+    ``metrics.jsonl`` and TensorBoard events. The task's model ends with the best weights.
+
+    Args:
+        resume: continue the run in ``out_dir``; without it, a folder that holds a run is refused.
+        freeze_norm: keep batch norm in eval mode where the config leaves it open (weights with folded norm).
+        on_epoch_end: called with the history after every epoch.
+
+    Raises:
+        TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
+        NonFiniteLossError, DataError, StorageError, CheckpointError: see their messages; earlier files stay whole.
+    """
+    device = torch.device(device)
+    reporter = reporter or choose_reporter()
+    if not resume and (out_dir / STATE_NAME).exists():
+        raise StorageError(f"{out_dir} already holds a run: resume it (--resume) or choose another output folder")
+    run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
+    if resume:
+        run.restore()
+    with InterruptRequest() as request, run.log:
+        try:
+            return run.train(request, on_epoch_end)
+        finally:
+            reporter.close()
+
+
+class _Run:
+    """The parts of one call of :func:`fit`, so that its steps can be read one by one."""
+
+    def __init__(
+        self,
+        task: Task,
+        train_source: Source,
+        val_source: Source,
+        out_dir: Path,
+        device: torch.device,
+        reporter: Reporter,
+        freeze_norm: bool,
+    ) -> None:
+        config = task.config
+        self.task, self.config, self.out_dir, self.device, self.reporter = task, config, out_dir, device, reporter
+        self.train_source = train_source
+        self.classes = train_source.classes
+        self.model_name = TASK_PREFIX[task.name] + config.model.size
+        self.freeze_norm = freeze_norm if config.train.freeze_norm is None else config.train.freeze_norm
+        model = task.model.to(device)
+        if config.train.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        ema = ModelEMA(model, config.train.ema_momentum, config.train.ema_gamma) if config.train.ema else None
+        scaler = torch.amp.GradScaler(device.type) if config.train.amp == "fp16" else None
+        self.state = TrainState(config, model, ema, build_optimizer(model, config.train), scaler)
+        self.network = torch.compile(model) if config.train.compile else model
+        self.stages = plan_stages(config, train_source)
+        self.batches = len(self.sampler())
+        self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.accumulate)
+        self.val_loader = make_val_loader(val_source, config, device)
+        self.log = MetricsLog(out_dir)
+
+    def sampler(self) -> TrainSampler:
+        train, data = self.config.train, self.config.data
+        length = len(self.train_source)
+        return TrainSampler(length, train.batch_size, self.config.seed, data.repeat, rank(), world_size())
+
+    def restore(self) -> None:
+        self.state.restore(read_state(self.out_dir, self.config, self.device))
+        self.log.forget_after(self.state.step)
+
+    def train(
+        self, request: InterruptRequest, on_epoch_end: Callable[[list[dict[str, Any]]], None] | None
+    ) -> list[dict[str, Any]]:
+        state, epochs = self.state, self.config.train.epochs
+        images = len(self.train_source)
+        title = (
+            f"training {TASK_PREFIX[self.task.name]}{self.config.model.size} on {images} images of {self.train_source.title}"
+        )
+        self.reporter.start(epochs, self.batches, state.epoch, title)
+        for stage in self.stages:
+            if state.epoch >= stage.first_epoch + stage.epochs:
+                continue
+            # A new loader per stage: see Stage.
+            on_bad, seed = self.config.data.on_bad, self.config.seed
+            dataset = PipelineDataset(self.train_source, stage.pipeline, training=True, seed=seed, on_bad=on_bad)
+            sampler = self.sampler()
+            loader = make_loader(dataset, sampler, self.config.train.workers, self.device.type == "cuda")
+            while state.epoch in stage:
+                sampler.epoch = state.epoch
+                self.train_epoch(loader, request)
+                metrics = self.validate(stage, request)
+                self.finish_epoch(stage, metrics)
+                if on_epoch_end is not None:
+                    on_epoch_end(state.history)
+                self.stop_if_asked(request)
+            del loader
+        load_best(state.weights, self.out_dir, self.task.model)
+        return state.history
+
+    def train_epoch(self, loader: DataLoader, request: InterruptRequest) -> None:
+        """Trains the rest of the current epoch, from the batch the state has reached."""
+        state, config = self.state, self.config.train
+        state.model.train()
+        if self.freeze_norm:
+            set_norm_eval(state.model)
+        if state.batch:
+            self.reporter.note(f"resuming inside epoch {state.epoch + 1}: drawing {state.batch} batches again")
+        begin = time.monotonic()
+        if state.batch >= self.batches:
+            return
+        check = 1 if self.device.type == "cpu" else GPU_CHECK_INTERVAL
+        pending: list[tuple[int, dict[str, Tensor], list[Any]]] = []
+        batches = itertools.islice(iter_batches(loader, self.device, self.reporter), state.batch, None)
+        for images, targets in batches:
+            group_start = state.batch - state.batch % config.accumulate
+            group = min(config.accumulate, self.batches - group_start)
+            losses = self.forward_backward(images, targets, group)
+            pending.append((state.batch, losses, [target.meta.image_id for target in targets]))
+            state.batch += 1
+            group_done = state.batch % config.accumulate == 0 or state.batch == self.batches
+            if group_done and check == 1:
+                self.look_at(pending, begin)  # before the step, while the weights are still good
+            if group_done:
+                lr = self.optimizer_step()
+            if group_done and (len(pending) >= check or state.batch == self.batches or request.signum):
+                self.look_at(pending, begin)
+            if group_done and not pending:
+                self.reporter.step(state.epoch, state.batch, self.mean_losses(), lr)
+                if request.signum:
+                    state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
+                    self.stop_if_asked(request)
+        state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
+
+    def forward_backward(self, images: Tensor, targets: list[Any], group: int) -> dict[str, Tensor]:
+        config = self.config.train
+        if config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(self.device, config.amp):
+            predictions = self.network(images)
+        losses = self.task.criterion(predictions, targets)
+        total = torch.stack(list(losses.values())).sum() / group
+        (self.state.scaler.scale(total) if self.state.scaler else total).backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def optimizer_step(self) -> float:
+        """Updates weights and average; returns the learning rate that was used."""
+        state, config = self.state, self.config.train
+        lr = config.lr * lr_factor(state.step, self.total_steps, config)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        if config.grad_clip is not None:
+            if state.scaler:
+                state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
+        if state.scaler:
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+        else:
+            state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        if state.ema is not None:
+            state.ema.update(state.model)
+        return lr
+
+    def look_at(self, pending: list[tuple[int, dict[str, Tensor], list[Any]]], begin: float) -> None:
+        """Adds the losses of the last batches to the epoch's sums; stops the run at the first that is not finite."""
+        for batch, losses, image_ids in pending:
+            values = {name: value.item() for name, value in losses.items()}
+            if not all(math.isfinite(value) for value in values.values()):
+                terms = ", ".join(f"{name} {value}" for name, value in values.items())
+                raise NonFiniteLossError(
+                    f"the loss is not finite at epoch {self.state.epoch + 1}, batch {batch + 1} ({terms}; images "
+                    f"{', '.join(map(str, image_ids))}): lower train.lr, or look at these images; the state of the last "
+                    f"finished epoch is in {self.out_dir}"
+                )
+            for name, value in values.items():
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + value
+        pending.clear()
+
+    def mean_losses(self) -> dict[str, float]:
+        done = max(self.state.batch, 1)
+        return {name: value / done for name, value in self.state.sums.items() if name != "seconds"}
+
+    def validate(self, stage: Stage, request: InterruptRequest) -> dict[str, float] | None:
+        train, epoch = self.config.train, self.state.epoch
+        due = (epoch + 1) % train.val_interval == 0 or stage.name == "weak" or epoch == train.epochs - 1
+        if not due:
+            return None
+        if rank() == 0:
+            self.state.save(self.out_dir)  # a kill during validation costs the validation, not the epoch
+        evaluator = run_evaluation(
+            self.task, self.val_loader, self.device, self.state.weights, self.reporter, lambda: request.signum is not None
+        )
+        if evaluator is None:
+            self.stop_if_asked(request)
+        return evaluator.summary()
+
+    def finish_epoch(self, stage: Stage, metrics: dict[str, float] | None) -> None:
+        """Records the epoch, keeps the best weights and saves the state from which the next epoch starts."""
+        state = self.state
+        seconds = state.sums.get("seconds", 0.0)
+        record: dict[str, Any] = {
+            "epoch": state.epoch,
+            "stage": stage.name,
+            "step": state.step,
+            "lr": state.optimizer.param_groups[0]["lr"],
+            "losses": self.mean_losses(),
+            "seconds": seconds,
+            "images_per_s": self.batches * self.config.train.batch_size / max(seconds, 1e-9),
+        }
+        if metrics is not None:
+            record["metrics"] = metrics
+        state.history.append(record)
+        state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
+        if rank() == 0:
+            score = metrics.get(self.task.main_metric) if metrics else None
+            if score is not None and (state.best is None or score > state.best):
+                state.best = score
+                self.save_weights(BEST_NAME)
+            self.save_weights(LAST_NAME)
+            state.save(self.out_dir)
+            self.log.write(record)
+        self.reporter.epoch(record, state.history)
+
+    def save_weights(self, name: str) -> None:
+        weights, config = self.state.weights.state_dict(), to_dict(self.config)
+        save_weights(self.out_dir / name, weights, model=self.model_name, classes=self.classes, config=config)
+
+    def stop_if_asked(self, request: InterruptRequest) -> None:
+        if request.signum is None:
+            return
+        if rank() == 0:
+            self.state.save(self.out_dir)
+        done = f"epoch {self.state.epoch + 1}, batch {self.state.batch}"
+        raise TrainingInterrupted(
+            f"stopped in {done} of {self.batches}; the state is saved in {self.out_dir}, continue with --resume",
+            request.signum,
+        )
+
+
+def load_best(weights: nn.Module, out_dir: Path, model: nn.Module) -> None:
+    """Puts the best weights of the run into ``model``; the last ones where nothing was validated."""
+    if (out_dir / BEST_NAME).exists():
+        load_checkpoint(model, out_dir / BEST_NAME)
+    else:
+        model.load_state_dict(weights.state_dict())
+    model.eval()
+
+
+def set_norm_eval(model: nn.Module) -> None:
+    """Puts every batch norm into eval mode: statistics are used, not updated; weights still learn."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
