@@ -1,0 +1,166 @@
+"""Draws images with what lies on them or was found on them, readable at notebook size. Returns matplotlib figures."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from rtmdet_lab.structures import Detections, Targets
+
+CELL_INCHES = 3.2  # side of one picture in a gallery
+
+
+def class_color(label: int) -> tuple[float, float, float]:
+    """Returns a colour (r, g, b in [0, 1]) for a class; neighbouring labels differ clearly in hue."""
+    hue = (0.58 + label * 0.61803398875) % 1.0  # golden-ratio steps spread any number of classes
+    lightness = (0.48, 0.62)[(label // 7) % 2]
+    return colorsys.hls_to_rgb(hue, lightness, 0.9)
+
+
+def to_rgb_array(image: Any) -> np.ndarray:
+    """Returns (H, W, 3) uint8 from a (3, H, W) tensor or an (H, W, 3) array, both RGB uint8."""
+    if isinstance(image, Tensor):
+        image = image.as_subclass(Tensor).detach().cpu().permute(1, 2, 0).numpy()
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"an RGB image is (H, W, 3) or (3, H, W), got {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def draw_detections(
+    image: Any,
+    detections: Detections,
+    classes: Sequence[str],
+    *,
+    score_threshold: float = 0.3,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Returns a figure of the image with its detections: boxes in class colours, name and score on each.
+
+    Args:
+        image: (3, H, W) tensor or (H, W, 3) array, RGB uint8.
+        classes: names in label order.
+        score_threshold: detections below it are not drawn.
+        ax: draw into these axes instead of a new figure.
+    """
+    shown = detections[detections.scores >= score_threshold]
+    texts = [
+        f"{classes[label]} {score:.2f}" for label, score in zip(shown.labels.tolist(), shown.scores.tolist(), strict=True)
+    ]
+    return _draw(image, shown.boxes, shown.labels, texts, title, ax)
+
+
+def draw_targets(
+    image: Any, targets: Targets, classes: Sequence[str], *, title: str | None = None, ax: Axes | None = None
+) -> Figure:
+    """Returns a figure of the image with its ground truth; ignored objects are dashed."""
+    texts = [classes[label] for label in targets.labels.tolist()]
+    return _draw(image, targets.boxes, targets.labels, texts, title, ax, targets.ignore)
+
+
+def _draw(
+    image: Any,
+    boxes: Tensor,
+    labels: Tensor,
+    texts: Sequence[str],
+    title: str | None,
+    ax: Axes | None,
+    dashed: Tensor | None = None,
+) -> Figure:
+    array = to_rgb_array(image)
+    if ax is None:
+        height, width = array.shape[:2]
+        scale = 7 / max(height, width)
+        _, ax = plt.subplots(figsize=(max(width * scale, 2.5), max(height * scale, 2.0)), layout="constrained")
+    show_image(ax, array, title)
+    # The best-scored box last, so that it lies on top; large boxes are not filled, so small ones stay visible.
+    for number in reversed(range(len(texts))):
+        style = "--" if dashed is not None and bool(dashed[number]) else "-"
+        add_box(ax, boxes[number], class_color(int(labels[number])), texts[number], style)
+    return ax.figure
+
+
+def show_image(ax: Axes, array: np.ndarray, title: str | None = None) -> None:
+    """Fills axes with an image, without ticks; the title is cut to the picture's width."""
+    ax.imshow(array, interpolation="nearest" if max(array.shape[:2]) < 64 else "antialiased")
+    ax.set_axis_off()
+    ax.set_xlim(-0.5, array.shape[1] - 0.5)
+    ax.set_ylim(array.shape[0] - 0.5, -0.5)
+    if title:
+        ax.set_title(title, fontsize=9)
+
+
+def add_box(ax: Axes, box: Tensor, color: tuple[float, float, float], text: str = "", style: str = "-") -> None:
+    """Adds one horizontal box with its label; the label stays inside the picture."""
+    x1, y1, x2, y2 = box[:4].tolist()
+    # A thin dark line under the coloured one keeps the box visible on any background.
+    for width, shade in ((2.6, (0, 0, 0, 0.45)), (1.4, color)):
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=shade, linewidth=width, linestyle=style))
+    if text:
+        top = ax.get_ylim()[1]
+        above = y1 - top > 0.06 * abs(ax.get_ylim()[0] - top)  # room for a line of text above the box
+        ax.text(
+            max(x1, ax.get_xlim()[0]),
+            y1 if above else max(y1, top),
+            text,
+            fontsize=6.5,
+            color="black" if sum(color) > 1.5 else "white",
+            verticalalignment="bottom" if above else "top",
+            bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
+            clip_on=True,
+        )
+
+
+def gallery(count: int, columns: int = 4, cell: float = CELL_INCHES, title: str | None = None) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with ``count`` axes in rows of ``columns``; what is left over is blank."""
+    columns = min(columns, max(count, 1))
+    rows = max(math.ceil(count / columns), 1)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(cell * columns, cell * rows + (0.35 if title else 0)), squeeze=False, layout="constrained"
+    )
+    axes = list(grid.flat)
+    for ax in axes:
+        ax.set_axis_off()
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure, axes[:count]
+
+
+def draw_positive_points(
+    image: Any,
+    points: Tensor,
+    strides: Tensor,
+    gt_index: Tensor,
+    targets: Targets,
+    classes: Sequence[str],
+    *,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Returns the image with its objects and the points that learn them: the dot's size tells the stride.
+
+    Args:
+        points, strides: (P, 2), (P,) of the priors.
+        gt_index: (P,) assigned object, -1 for background.
+    """
+    figure = draw_targets(image, targets, classes, title=title, ax=ax)
+    ax = ax or figure.axes[0]
+    for level, stride in enumerate(torch.unique(strides).tolist()):
+        chosen = (gt_index >= 0) & (strides == stride)
+        colors = [class_color(int(targets.labels[one])) for one in gt_index[chosen].tolist()]
+        x, y = points[chosen].T.tolist() if bool(chosen.any()) else ([], [])
+        ax.scatter(
+            x, y, s=14 * (level + 1), c=colors, edgecolors="white", linewidths=0.6, label=f"stride {stride:.0f}", zorder=3
+        )
+    return figure
