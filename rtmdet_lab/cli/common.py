@@ -1,0 +1,102 @@
+"""What several verbs share: options, tables for people, results for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab.errors import SettingError
+from rtmdet_lab.files import write_json
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the result to FILE as JSON")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto (the GPU where there is one), cpu or cuda")
+
+
+def add_model_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help="path, URL or published name")
+    parser.add_argument("--model", metavar="NAME", help="model name, where the weights do not tell it")
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="class names in the model's label order (those the weights know)"
+    )
+
+
+def add_data_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--on-bad", choices=("refuse", "skip"), default="refuse", help="damaged images and malformed annotations (refuse)"
+    )
+    parser.add_argument(
+        "--progress", choices=("auto", "bar", "plain", "silent"), default="auto", help="what to show meanwhile (auto)"
+    )
+
+
+def add_decoding(parser: argparse.ArgumentParser, score_threshold: float = 0.001) -> None:
+    """Adds the settings of post-processing; the defaults are those behind the published AP."""
+    group = parser.add_argument_group("post-processing")
+    group.add_argument("--input-size", type=int, default=640, metavar="PIXELS", help="side of the square input (640)")
+    group.add_argument(
+        "--score-threshold", type=float, default=score_threshold, metavar="SCORE", help=f"least score ({score_threshold:g})"
+    )
+    group.add_argument("--nms-iou", type=float, default=0.65, metavar="IOU", help="overlap that suppresses (0.65)")
+    group.add_argument("--max-per-level", type=int, default=30000, metavar="N", help="candidates per level (30000)")
+    group.add_argument("--max-per-image", type=int, default=300, metavar="N", help="detections kept per image (300)")
+    group.add_argument("--batch-size", type=int, default=8, metavar="N", help="images per forward pass (8)")
+
+
+def decoding_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options of :func:`add_decoding` by the names ``TestConfig`` gives them."""
+    names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image", "batch_size")
+    return {name: getattr(args, name) for name in names}
+
+
+def write_result(args: argparse.Namespace, result: Any) -> None:
+    """Writes ``result`` where ``--json`` asks for it."""
+    if args.json is not None:
+        write_json(args.json, result)
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """Returns settings given as NAME=VALUE; a value that is JSON is taken as such, anything else is text.
+
+    >>> parse_overrides(["model.kernel_size=7", "model.size=tiny", "train.ema=false"])
+    {'model.kernel_size': 7, 'model.size': 'tiny', 'train.ema': False}
+    """
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise SettingError(f"--set {pair!r} is not of the form NAME=VALUE")
+        try:
+            overrides[name] = json.loads(text)
+        except (json.JSONDecodeError, RecursionError):
+            overrides[name] = {"True": True, "False": False, "None": None}.get(text, text)
+    return overrides
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Prints rows as a table: text at the left, numbers at the right with three decimals."""
+    if not rows:
+        return
+    columns = list(columns or rows[0])
+    cells = [[_text(row.get(column)) for column in columns] for row in rows]
+    numeric = [all(isinstance(row.get(column), (int, float, type(None))) for row in rows) for column in columns]
+    widths = [max(len(column), *(len(line[index]) for line in cells)) for index, column in enumerate(columns)]
+    for line in [columns, ["-" * width for width in widths], *cells]:
+        padded = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        )
+        print("  ".join(padded).rstrip())
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,72 @@
+"""Scores a checkpoint on an annotated set: the 12 COCO numbers, a table per class, precision-recall curves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rtmdet_lab.cli.common import (
+    add_data_policy,
+    add_decoding,
+    add_device,
+    add_json,
+    add_model_choice,
+    decoding_settings,
+    print_table,
+    write_result,
+)
+
+EXAMPLES = """examples:
+  rtmdet-lab eval --checkpoint rtmdet-tiny-coco --images COCO/val2017 \\
+      --annotations COCO/annotations/instances_val2017.json
+  rtmdet-lab eval --checkpoint runs/first/best.safetensors --input-size 192 --images data/scenes/val \\
+      --annotations data/scenes/annotations/instances_val.json --curves pr.png"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model_choice(parser)
+    parser.add_argument("--images", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--annotations", required=True, type=Path, metavar="FILE", help="COCO file")
+    parser.add_argument("--curves", type=Path, metavar="FILE", help="draw precision-recall curves into FILE")
+    parser.add_argument("--predictions", type=Path, metavar="FILE", help="write the detections in COCO form")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="loader processes (2)")
+    add_data_policy(parser)
+    add_decoding(parser)
+    add_device(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    import dataclasses
+
+    from rtmdet_lab.checkpoint_task import task_from_checkpoint
+    from rtmdet_lab.data.coco import CocoDataset
+    from rtmdet_lab.experiment import choose_device, with_file_ids
+    from rtmdet_lab.files import write_json
+    from rtmdet_lab.training.evaluate import evaluate
+    from rtmdet_lab.training.report import choose_reporter
+
+    device = choose_device(args.device)
+    task = task_from_checkpoint(args.checkpoint, args.model, args.classes, **decoding_settings(args))
+    task.config = dataclasses.replace(
+        task.config,
+        train=dataclasses.replace(task.config.train, workers=args.workers),
+        data=dataclasses.replace(task.config.data, on_bad=args.on_bad),
+    )
+    classes = task.config.data.classes
+    source = CocoDataset(args.images, args.annotations, classes, on_bad=args.on_bad)
+    evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
+    metrics, per_class = evaluator.summary(), evaluator.per_class()
+    print(f"{args.checkpoint} on {len(source)} images of {source.title}, input {args.input_size}")
+    print_table([metrics])
+    print_table(per_class)
+    if args.predictions:
+        write_json(args.predictions, with_file_ids(evaluator.results, source.category_ids))
+        print(f"detections: {args.predictions}")
+    if args.curves:
+        from rtmdet_lab.viz.curves import plot_precision_recall
+
+        recall, precision = evaluator.precision_recall()
+        plot_precision_recall(recall, precision, classes).savefig(args.curves, dpi=150)
+        print(f"precision-recall curves: {args.curves}")
+    write_result(args, {"bbox": metrics, "per_class": per_class})

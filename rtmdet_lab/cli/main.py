@@ -1,0 +1,64 @@
+"""Entry point of ``rtmdet-lab``: verbs, common options, and errors as one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from rtmdet_lab.errors import UserError
+
+# verb -> (module with add_arguments(parser) and run(args), one line of help)
+VERBS = {
+    "models": ("rtmdet_lab.cli.models", "list models and published weights, or describe one model"),
+    "train": ("rtmdet_lab.cli.train", "train a model and leave a record of the run"),
+    "eval": ("rtmdet_lab.cli.evaluate", "score a checkpoint on an annotated set"),
+    "predict": ("rtmdet_lab.cli.predict", "detect objects in images and draw them"),
+    "data": ("rtmdet_lab.cli.data", "generate a data set, or check one for damage"),
+}
+USAGE_ERROR = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code: 0 done, 1 problems found, 2 a mistake in the call or input, 130 Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="rtmdet-lab",
+        description="A workbench for the RTMDet detector: train, score, compare, look.",
+        epilog="`rtmdet-lab VERB --help` explains a verb, with examples.",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, (module, help_line) in VERBS.items():
+        # Only the verb that is called is imported: help and typing errors stay instant.
+        called = bool(arguments) and arguments[0] == verb
+        if called:
+            implementation = importlib.import_module(module)
+            verb_parser = verbs.add_parser(
+                verb,
+                help=help_line,
+                description=implementation.__doc__,
+                epilog=getattr(implementation, "EXAMPLES", None),
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            implementation.add_arguments(verb_parser)
+            verb_parser.set_defaults(run=implementation.run)
+        else:
+            verbs.add_parser(verb, help=help_line)
+    args = parser.parse_args(arguments)
+    try:
+        return args.run(args) or 0
+    except UserError as error:
+        print(f"rtmdet-lab {args.verb}: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt as error:
+        print(f"\nrtmdet-lab {args.verb}: {error or 'stopped'}", file=sys.stderr)
+        return getattr(error, "exit_code", 130)
+    except BrokenPipeError:  # the reader of a pipe went away, for example `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Detects objects in images, prints what was found, and draws it into a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab.cli.common import (
+    add_decoding,
+    add_device,
+    add_json,
+    add_model_choice,
+    decoding_settings,
+    print_table,
+    write_result,
+)
+
+EXAMPLES = """examples:
+  rtmdet-lab predict photo.jpg --checkpoint rtmdet-tiny-coco --out found
+  rtmdet-lab predict data/scenes/val --checkpoint runs/first/best.safetensors --input-size 192 --json found.json"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images, or folders of images")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="draw the detections into FOLDER")
+    add_model_choice(parser)
+    add_decoding(parser, score_threshold=0.3)
+    add_device(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from rtmdet_lab.checkpoint_task import task_from_checkpoint
+    from rtmdet_lab.experiment import choose_device
+    from rtmdet_lab.inference import image_paths, predict
+
+    settings = decoding_settings(args)
+    task = task_from_checkpoint(args.checkpoint, args.model, args.classes, **settings)
+    task.model.to(choose_device(args.device))
+    classes = task.config.data.classes
+    paths = [path for given in args.images for path in image_paths(given)]
+    results: list[dict[str, Any]] = []
+    for start in tqdm(range(0, len(paths), args.batch_size), unit="batch", disable=len(paths) <= args.batch_size):
+        group = paths[start : start + args.batch_size]
+        for path, found in zip(group, predict(task.model, group, **settings), strict=True):
+            results.append({"image": str(path), "detections": _plain(found, classes)})
+            if args.out:
+                _draw(path, found, classes, args)
+    for result in results:
+        print(f"\n{result['image']}: {len(result['detections'])} objects")
+        print_table([{**one, "box": " ".join(f"{value:.1f}" for value in one["box"])} for one in result["detections"]])
+    if args.out:
+        print(f"\ndrawings: {args.out}")
+    write_result(args, results)
+
+
+def _plain(found: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    return [{"class": classes[label], "score": score, "box": box} for label, score, box in rows]
+
+
+def _draw(path: Path, found: Any, classes: tuple[str, ...], args: argparse.Namespace) -> None:
+    import matplotlib.pyplot as plt
+
+    from rtmdet_lab.data.images import read_image
+    from rtmdet_lab.viz.draw import draw_detections
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    figure = draw_detections(read_image(path), found, classes, score_threshold=args.score_threshold)
+    figure.savefig(args.out / f"{path.stem}.png", dpi=150)
+    plt.close(figure)

@@ -1,0 +1,75 @@
+"""Trains a model and leaves a run folder: weights, state to resume from, metrics, detections, results.json."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab.cli.common import add_data_policy, add_device, add_json, parse_overrides, print_table, write_result
+
+EXAMPLES = """examples:
+  rtmdet-lab data generate data/scenes
+  rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --set train.epochs=12 train.batch_size=16
+  rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --resume ...   (the same settings again)
+  rtmdet-lab train --model rtmdet-nano --init rtmdet-nano-person --classes person --data COCO --out runs/person
+
+Every setting of rtmdet_lab/config.py can be given to --set by its dotted name."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="rtmdet-s", help="model name (`rtmdet-lab models`)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="data set in a usual layout, instead of the paths below")
+    for split in ("train", "val"):
+        parser.add_argument(f"--{split}-images", metavar="FOLDER", help=f"images of the {split} set")
+        parser.add_argument(f"--{split}-annotations", metavar="FILE", help=f"COCO file of the {split} set")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes to learn (all of the file)")
+    parser.add_argument("--init", metavar="WEIGHTS", help="start from these: path, URL or published name")
+    parser.add_argument("--reset-predictors", action="store_true", help="leave out the class predictors of --init")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (0)")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    add_data_policy(parser)
+    add_device(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    import dataclasses
+
+    from rtmdet_lab.experiment import run as run_experiment
+    from rtmdet_lab.training.report import choose_reporter
+
+    record = run_experiment(
+        build_config(args),
+        args.out,
+        device=args.device,
+        resume=args.resume,
+        reporter=choose_reporter(args.progress),
+    )
+    print(f"\n{record.model}: {record.params_M:.2f} M parameters, {record.macs_G:.2f} G multiply-adds")
+    print(f"validated on {record.data['val_images']} images of {record.data['val']}")
+    print_table([record.metrics])
+    print_table(record.per_class)
+    print(f"\nrun folder: {args.out}")
+    write_result(args, dataclasses.asdict(record))
+
+
+def build_config(args: argparse.Namespace) -> Any:
+    """Returns the experiment configuration the options describe."""
+    from rtmdet_lab.config import ExperimentConfig, with_overrides
+    from rtmdet_lab.data.layout import find_coco
+    from rtmdet_lab.presets import parse_model_name
+
+    task, size = parse_model_name(args.model)
+    settings: dict[str, Any] = {"task": task, "model.size": size, "seed": args.seed}
+    if args.data is not None:
+        settings.update(find_coco(args.data))
+    for name in ("train_images", "train_annotations", "val_images", "val_annotations", "classes", "on_bad"):
+        if getattr(args, name) is not None:
+            settings[f"data.{name}"] = getattr(args, name)
+    if args.init:
+        settings["train.init_weights"] = args.init
+    settings["train.reset_predictors"] = args.reset_predictors
+    return with_overrides(ExperimentConfig(), {**settings, **parse_overrides(args.set)})

@@ -1,0 +1,150 @@
+"""From a config to a finished run: data, task, training, evaluation, record."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtmdet_lab.analysis.complexity import measure_complexity
+from rtmdet_lab.config import ExperimentConfig, to_dict
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.files import write_json
+from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
+from rtmdet_lab.presets import TASK_PREFIX
+from rtmdet_lab.records import RunRecord, environment, peak_memory_mb
+from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.tasks.factory import build_task
+from rtmdet_lab.training.evaluate import evaluate
+from rtmdet_lab.training.loop import fit
+from rtmdet_lab.training.report import Reporter, choose_reporter
+
+PREDICTIONS_NAME = "predictions.json"
+
+
+def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset]:
+    """Returns the training and the validation set a config names.
+
+    Raises:
+        DataError: paths missing in the config, or files that cannot be used.
+    """
+    data = config.data
+    for name in ("train_images", "train_annotations", "val_images", "val_annotations"):
+        if not getattr(data, name):
+            raise DataError(
+                f"data.{name} is not set: name your own data, or make some with `rtmdet-lab data generate FOLDER`"
+            )
+    train = CocoDataset(
+        data.train_images,
+        data.train_annotations,
+        data.classes,
+        training=True,
+        skip_empty=data.skip_empty,
+        min_image_size=data.min_image_size,
+        on_bad=data.on_bad,
+    )
+    # Labels must mean the same in both files, so the validation set takes its classes from the training set.
+    val = CocoDataset(data.val_images, data.val_annotations, train.classes, on_bad=data.on_bad)
+    return train, val
+
+
+def with_classes(config: ExperimentConfig, classes: tuple[str, ...]) -> ExperimentConfig:
+    """Returns the config with the data's classes: the network's class count follows from them, never the other way."""
+    model = dataclasses.replace(config.model, num_classes=len(classes))
+    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, classes=classes))
+
+
+def prepare(config: ExperimentConfig, classes: tuple[str, ...]) -> tuple[Task, LoadReport | None]:
+    """Returns a task with freshly drawn weights (from the seed) or the initial weights the config names."""
+    torch.manual_seed(config.seed)
+    task = build_task(with_classes(config, classes))
+    report = None
+    if config.train.init_weights:
+        report = load_checkpoint(task.model, config.train.init_weights, reset_predictors=config.train.reset_predictors)
+        report.require_complete()
+    elif config.model.pretrained_backbone:
+        report = load_checkpoint(task.model, f"cspnext-{config.model.size}-imagenet")
+        if any(key.startswith("backbone.") for key in report.missing):
+            raise SettingError("model.pretrained_backbone needs the published block, kernel size and depths")
+    return task, report
+
+
+def run(
+    config: ExperimentConfig,
+    out_dir: str | Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    **labels: Any,
+) -> RunRecord:
+    """Trains and evaluates what ``config`` says, and returns the record it leaves in ``out_dir``.
+
+    ``out_dir`` gets the files of :func:`~rtmdet_lab.training.loop.fit`, the validation detections in COCO form
+    (``predictions.json``) and ``results.json``.
+
+    Args:
+        device: "cpu", "cuda", or "auto": the GPU where there is one.
+        resume: continue the run that ``out_dir`` holds.
+        labels: ``experiment``, ``row`` and ``budget`` for the record.
+    """
+    out_dir = Path(out_dir)
+    chosen = choose_device(device)
+    reporter = reporter or choose_reporter()
+    train, val = open_data(config)
+    task, report = prepare(config, train.classes)
+    history = fit(
+        task,
+        train,
+        val,
+        out_dir,
+        device=chosen,
+        resume=resume,
+        reporter=reporter,
+        freeze_norm=report is not None and report.folded_norm,
+    )
+    evaluator = evaluate(task, val, device=chosen)
+    write_json(out_dir / PREDICTIONS_NAME, with_file_ids(evaluator.results, val.category_ids))
+    complexity = measure_complexity(task.model, task.config.test.input_size)
+    record = RunRecord(
+        model=TASK_PREFIX[task.name] + task.config.model.size,
+        config=to_dict(task.config),
+        metrics=evaluator.summary(),
+        per_class=evaluator.per_class(),
+        data={"train": train.title, "train_images": len(train), "val": val.title, "val_images": len(val)},
+        seed=config.seed,
+        seconds=sum(one["seconds"] for one in history),
+        params_M=complexity.params_M,
+        macs_G=complexity.macs_G,
+        peak_memory_mb=peak_memory_mb(chosen),
+        history=history,
+        environment=environment(chosen),
+        **labels,
+    )
+    record.write(out_dir)
+    return record
+
+
+def with_file_ids(results: list[dict[str, Any]], category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Returns COCO results whose categories are those of the annotation file instead of label + 1."""
+    return [dict(one, category_id=category_ids[one["category_id"] - 1]) for one in results]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Returns the device of that name; "auto" is the GPU where there is one.
+
+    Raises:
+        SettingError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SettingError(f"device is {name!r}, but must be auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device is 'cuda', but this machine has no usable GPU: use cpu or auto")
+    return device

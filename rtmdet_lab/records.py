@@ -1,0 +1,118 @@
+"""One run, one record: what was run, on what, with which result. Written as ``results.json`` in the run's folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtmdet_lab.errors import DataError
+from rtmdet_lab.files import read_json, write_json
+
+RECORD_NAME = "results.json"
+PACKAGES = ("rtmdet-lab", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
+
+
+@dataclass
+class RunRecord:
+    """The result of one run. ``config`` is the effective configuration, with nothing left to presets."""
+
+    model: str
+    config: dict[str, Any]
+    metrics: dict[str, float]  # of the best weights on the validation set
+    per_class: list[dict[str, Any]]
+    data: dict[str, Any]  # titles and sizes of the sets
+    seed: int
+    seconds: float  # of the training, without evaluation
+    params_M: float
+    macs_G: float  # at the test input size, multiply-adds counted once
+    peak_memory_mb: dict[str, float]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    environment: dict[str, Any] = field(default_factory=dict)
+    budget: str | None = None  # name of the scale-down, for runs that are not the full recipe
+    experiment: str | None = None
+    row: str | None = None
+
+    def write(self, folder: Path) -> Path:
+        """Writes the record into ``folder`` and returns the file's path."""
+        write_json(folder / RECORD_NAME, asdict(self))
+        return folder / RECORD_NAME
+
+
+def read_record(path: Path) -> RunRecord:
+    """Returns the record of a run folder or of a ``results.json``.
+
+    Raises:
+        DataError: missing, damaged, or not a record.
+    """
+    path = path / RECORD_NAME if path.is_dir() else path
+    content = read_json(path, "record")
+    try:
+        return RunRecord(**content)
+    except TypeError as error:
+        raise DataError(f"{path} is not a run record ({error})") from error
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Returns versions, hardware and git revision: what a number depends on besides the config."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    hardware: dict[str, Any] = {"cpu": cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        hardware["gpu"] = torch.cuda.get_device_name(device)
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "hardware": hardware,
+        "device": device.type,
+        "git": git_revision(),
+    }
+
+
+def cpu_name() -> str:
+    """Returns the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def git_revision() -> str | None:
+    """Returns the revision of the code that runs, with "+changes" if its tree differs; None outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        return result.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory_mb(device: torch.device) -> dict[str, float]:
+    """Returns the highest resident memory of this process and of its largest child, and the GPU's peak, in MiB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes there, KiB elsewhere
+    peaks = {
+        "process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20,
+        "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**20,
+    }
+    if device.type == "cuda":
+        peaks["gpu"] = torch.cuda.max_memory_allocated(device) / 2**20
+    return {name: round(value, 1) for name, value in peaks.items()}
