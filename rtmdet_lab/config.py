@@ -151,6 +151,7 @@ class AugmentConfig:
     mixup_prob: float | None = None
     resize_range: tuple[float, float] | None = None  # large-scale jitter
     crop: bool = True
+    one_resize: bool = True  # place images straight into the final window; False: the published resize after resize
     hsv: bool = True
     hue: int = 5  # largest shifts; OpenCV's hue has 180 steps
     saturation: int = 30

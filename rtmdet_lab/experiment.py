@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -77,7 +77,7 @@ def run(
     out_dir: str | Path,
     *,
     device: str = "auto",
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     reporter: Reporter | None = None,
     **labels: Any,
 ) -> RunRecord:
@@ -88,7 +88,7 @@ def run(
 
     Args:
         device: "cpu", "cuda", or "auto": the GPU where there is one.
-        resume: continue the run that ``out_dir`` holds.
+        resume: continue the run that ``out_dir`` holds; "auto" does so if there is one.
         labels: ``experiment``, ``row`` and ``budget`` for the record.
     """
     out_dir = Path(out_dir)

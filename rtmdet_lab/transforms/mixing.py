@@ -5,6 +5,9 @@ Cached or not is the choice of :mod:`partners <rtmdet_lab.transforms.partners>`,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torchvision import tv_tensors
@@ -55,23 +58,45 @@ class Mosaic(Mixing):
         partners = self.partners.draw(3)
         if not partners:
             return image, target
+        samples = [(image, target), *partners]
+        corners = place_corners([image_size(one) for one, _ in samples], self.size, self.center_range)
         side = 2 * self.size
-        center_x = int(uniform(*self.center_range) * self.size)
-        center_y = int(uniform(*self.center_range) * self.size)
         canvas = np.full((side, side, 3), PAD_VALUE, dtype=np.uint8)
         placed = []
-        for corner, (one_image, one_target) in enumerate([(image, target), *partners]):
-            right, below = corner % 2 == 1, corner >= 2
-            height, width = image_size(one_image)
-            ratio = min(self.size / height, self.size / width)
-            # Cut to whole pixels, as published: this resize rounds down where the others round to the nearest.
-            new = (max(int(height * ratio), 1), max(int(width * ratio), 1))
-            left = center_x if right else center_x - new[1]
-            top = center_y if below else center_y - new[0]
-            paste(canvas, resize_array(to_array(one_image), new), left, top)
-            # Boxes use the exact ratio, not the rounded one, as published.
-            placed.append(move_objects(one_target, (ratio, ratio), (left, top), (side, side)))
+        for (one_image, one_target), corner in zip(samples, corners, strict=True):
+            paste(canvas, resize_array(to_array(one_image), (corner.height, corner.width)), corner.left, corner.top)
+            # Boxes use the exact ratio, not that of the whole pixels, as published.
+            placed.append(move_objects(one_target, (corner.ratio, corner.ratio), (corner.left, corner.top), (side, side)))
         return to_image(canvas), clip_objects(join_objects(placed, (side, side)))
+
+
+@dataclass(frozen=True)
+class Corner:
+    """Where one image of a mosaic goes: its size in whole pixels, the exact ratio, and its top left corner."""
+
+    ratio: float
+    height: int
+    width: int
+    left: int
+    top: int
+
+
+def place_corners(
+    sizes: Sequence[tuple[int, int]], size: int, center_range: tuple[float, float] = (0.5, 1.5)
+) -> list[Corner]:
+    """Returns where four images of ``sizes`` (height, width) go around a center drawn at random."""
+    center_x = int(uniform(*center_range) * size)
+    center_y = int(uniform(*center_range) * size)
+    corners = []
+    for number, (height, width) in enumerate(sizes):
+        right, below = number % 2 == 1, number >= 2
+        ratio = min(size / height, size / width)
+        # Cut to whole pixels, as published: this resize rounds down where the others round to the nearest.
+        new_height, new_width = max(int(height * ratio), 1), max(int(width * ratio), 1)
+        left = center_x if right else center_x - new_width
+        top = center_y if below else center_y - new_height
+        corners.append(Corner(ratio, new_height, new_width, left, top))
+    return corners
 
 
 class MixUp(Mixing):

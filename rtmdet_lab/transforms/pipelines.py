@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 from rtmdet_lab.config import AugmentConfig
 from rtmdet_lab.transforms.base import Sample
 from rtmdet_lab.transforms.color import RandomHSV
+from rtmdet_lab.transforms.direct import JitterCrop, MosaicCrop
 from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize, Resize
 from rtmdet_lab.transforms.mixing import MixUp, Mosaic
 from rtmdet_lab.transforms.partners import CachedPartners, DatasetPartners, PartnerSource
@@ -30,10 +31,13 @@ def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int) -> v2.
         return CachedPartners(max_size, config.pop, min_size)
 
     size = config.input_size
-    steps: list[v2.Transform] = []
-    if config.mosaic:
-        steps.append(Mosaic(partners(config.mosaic_cache, min_size=5), size))
-    steps += _jitter_to_pad(config, base=2 * size if config.mosaic else size)
+    if not config.mosaic:
+        steps = _jitter(config, base=size)
+    elif config.one_resize and config.crop:
+        steps = [MosaicCrop(partners(config.mosaic_cache, min_size=5), size, config.resize_range)]
+    else:
+        steps = [Mosaic(partners(config.mosaic_cache, min_size=5), size), *_jitter(config, base=2 * size)]
+    steps += _color_to_pad(config)
     if config.mixup:
         steps.append(MixUp(partners(config.mixup_cache, min_size=2), size, config.mixup_prob))
     return v2.Compose(steps)
@@ -41,7 +45,7 @@ def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int) -> v2.
 
 def weak_pipeline(config: AugmentConfig) -> v2.Compose:
     """Returns the stage-2 pipeline: the same without mosaic and mixup, jitter around the canvas itself."""
-    return v2.Compose(_jitter_to_pad(config, base=config.input_size))
+    return v2.Compose([*_jitter(config, base=config.input_size), *_color_to_pad(config)])
 
 
 def test_pipeline(size: int) -> v2.Compose:
@@ -52,11 +56,13 @@ def test_pipeline(size: int) -> v2.Compose:
 test_pipeline.__test__ = False  # not a pytest function
 
 
-def _jitter_to_pad(config: AugmentConfig, base: int) -> list[v2.Transform]:
-    steps: list[v2.Transform] = [RandomResize(base, config.resize_range)]
-    steps.append(RandomCrop(config.input_size) if config.crop else Resize(config.input_size))
-    if config.hsv:
-        steps.append(RandomHSV(config.hue, config.saturation, config.value))
-    steps.append(RandomFlip(config.flip_prob))
-    steps.append(Pad(config.input_size))
-    return steps
+def _jitter(config: AugmentConfig, base: int) -> list[v2.Transform]:
+    if config.one_resize and config.crop:
+        return [JitterCrop(base, config.resize_range, config.input_size)]
+    resize = RandomResize(base, config.resize_range)
+    return [resize, RandomCrop(config.input_size) if config.crop else Resize(config.input_size)]
+
+
+def _color_to_pad(config: AugmentConfig) -> list[v2.Transform]:
+    color = [RandomHSV(config.hue, config.saturation, config.value)] if config.hsv else []
+    return [*color, RandomFlip(config.flip_prob), Pad(config.input_size)]

@@ -164,3 +164,35 @@ def draw_positive_points(
             x, y, s=14 * (level + 1), c=colors, edgecolors="white", linewidths=0.6, label=f"stride {stride:.0f}", zorder=3
         )
     return figure
+
+
+def sample_gallery(
+    samples: Sequence[tuple[Any, dict[str, Any]]], classes: Sequence[str], *, columns: int = 4, title: str | None = None
+) -> Figure:
+    """Returns a grid of samples (image, target) with their objects; works on data sets' and on augmented samples."""
+    figure, axes = gallery(len(samples), columns, title=title)
+    for ax, (image, target) in zip(axes, samples, strict=True):
+        draw_targets(image, _targets_of(target), classes, ax=ax)
+    return figure
+
+
+def comparison_gallery(
+    samples: Sequence[tuple[Any, dict[str, Any]]],
+    detections: Sequence[Detections],
+    classes: Sequence[str],
+    *,
+    score_threshold: float = 0.3,
+    title: str | None = None,
+) -> Figure:
+    """Returns one column per sample: the ground truth above, the detections below."""
+    count = len(samples)
+    figure, axes = gallery(2 * count, columns=max(count, 1), title=title)
+    for number, ((image, target), found) in enumerate(zip(samples, detections, strict=True)):
+        draw_targets(image, _targets_of(target), classes, title="truth", ax=axes[number])
+        heading = f"detections, score {score_threshold:g} and up"
+        draw_detections(image, found, classes, score_threshold=score_threshold, title=heading, ax=axes[count + number])
+    return figure
+
+
+def _targets_of(target: dict[str, Any]) -> Targets:
+    return Targets(target["boxes"].as_subclass(Tensor), target["labels"], ignore=target.get("ignore"))

@@ -1,0 +1,44 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+DEMO    = runs/demo
+STAMP   = $(VENV)/.installed-from-constraints
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint lab clean
+
+help:
+	@echo "make demo   train a detector on generated images and open the result (about 5 minutes on 2 cores)"
+	@echo "make test   run the test suite"
+	@echo "make lab    open JupyterLab on the notebooks"
+	@echo "make lint   check the style of the code"
+	@echo "make clean  remove the environment and everything generated"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+install: $(STAMP)
+
+demo: install
+	@$(BIN)/python -m rtmdet_lab.demo --out $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: install
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+clean:
+	rm -rf $(VENV) runs data build *.egg-info

@@ -1,0 +1,98 @@
+"""What every notebook begins and ends with: parameters checked by name and type, figures kept as files."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError, did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DECLARED = "# parameters"  # first line of a notebook's own parameters cell
+INJECTED = "# Parameters"  # first line of the cell papermill adds after it
+
+
+def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
+    """Returns the notebook's parameters after comparing what papermill injected with what the notebook declares.
+
+    Papermill itself only warns about a misspelt name and passes ``-p flag false`` on as text; both would be found out
+    after hours, or never. A whole number may stand for a float; a parameter declared None takes anything.
+
+    Args:
+        cells: sources of the cells run so far; by default those of the running kernel.
+
+    Raises:
+        UnknownNameError: an injected name that is not declared; the nearest is suggested.
+        SettingTypeError: an injected value of another type than the declared one.
+        SettingError: the notebook has no parameters cell.
+    """
+    cells = _executed_cells() if cells is None else cells
+    declared = [cell for cell in cells if cell.lstrip().startswith(DECLARED)]
+    injected = [cell for cell in cells if cell.lstrip().startswith(INJECTED)]
+    if not declared:
+        raise SettingError(f"this notebook has no parameters cell: its first line must be {DECLARED!r}")
+    known = _assignments(declared[-1])
+    given = _assignments(injected[-1]) if injected else {}
+    for name, value in given.items():
+        if name not in known:
+            near = did_you_mean(name, known)
+            raise UnknownNameError(f"no parameter {name!r}: {near} this notebook has {', '.join(known)}")
+        _check_type(name, value, known[name])
+    return known | given
+
+
+def _executed_cells() -> list[str]:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        raise SettingError("check_parameters() belongs into a notebook: pass the cells to use it elsewhere")
+    return list(shell.user_ns.get("In", []))
+
+
+def _assignments(cell: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for statement in ast.parse(cell).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            values[statement.targets[0].id] = _value(statement.value)
+    return values
+
+
+def _value(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:  # papermill writes infinities and NaN as float("inf")
+        return float(ast.literal_eval(node.args[0])) if isinstance(node, ast.Call) and node.args else None
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    if default is None or type(value) is type(default):
+        return
+    if isinstance(default, float) and type(value) is int:
+        return
+    shown = f"the text {value!r}" if isinstance(value, str) else f"{value!r}"
+    hint = ""
+    if isinstance(default, bool):
+        hint = ": write True or False"
+    elif isinstance(default, (list, dict)):
+        hint = f': pass it as YAML, for example -y "{name}: {default!r}"'
+    raise SettingTypeError(f"parameter {name!r} takes {_kind(default)}, got {shown}{hint}")
+
+
+def _kind(default: Any) -> str:
+    kinds = {bool: "True or False", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+    return kinds.get(type(default), type(default).__name__)
+
+
+def keep_figure(figure: Figure, folder: str | Path, name: str) -> Figure:
+    """Writes a figure as ``folder/name.png`` and returns it, so that the cell also shows it."""
+    import matplotlib.pyplot as plt
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=130, facecolor="white")
+    plt.close(figure)  # the cell displays what is returned; an open figure would be shown twice
+    return figure

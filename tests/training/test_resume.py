@@ -1,0 +1,162 @@
+"""A stopped run goes on exactly where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.errors import CheckpointError, StorageError
+from rtmdet_lab.tasks.factory import build_task
+from rtmdet_lab.training.interrupt import TrainingInterrupted
+from rtmdet_lab.training.loop import fit
+from rtmdet_lab.training.report import Silent
+from rtmdet_lab.training.state import STATE_NAME
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sources import Squares
+
+SETTINGS = {
+    "model.size": "nano",
+    "model.num_classes": 2,
+    "model.width": 0.125,
+    "model.depth": 0.167,
+    "augment.input_size": 64,
+    "augment.mosaic_cache": 6,
+    "augment.mixup_cache": 4,
+    "augment.mixup_prob": 1.0,
+    "train.epochs": 4,
+    "train.weak_epochs": 2,
+    "train.batch_size": 4,
+    "train.val_interval": 1,
+    "train.warmup_steps": 2,
+    "train.lr": 0.001,
+    "train.workers": 0,
+}
+
+
+def make_task(**extra):
+    torch.manual_seed(0)
+    return build_task(with_overrides(ExperimentConfig(), SETTINGS | extra))
+
+
+def run(folder: Path, stop_after: tuple[int, int] | None = None, resume=False, **extra):
+    """Trains in ``folder``; ``stop_after`` (epoch, batch) sends this process a SIGINT there."""
+
+    class Stopper(Silent):
+        def step(self, epoch, batch, losses, lr):
+            if stop_after == (epoch, batch):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def validating(self, done, total):
+            if stop_after == ("validation", done):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    task = make_task(**extra)
+    return fit(task, Squares(14), Squares(6, seed=1), folder, resume=resume, reporter=Stopper())
+
+
+def final_state(folder: Path) -> dict:
+    return torch.load(folder / STATE_NAME, weights_only=True)
+
+
+def assert_same(first, second, path=""):
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            if key not in ("seconds", "images_per_s"):
+                assert_same(first[key], second[key], f"{path}.{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), path
+        for number, (one, other) in enumerate(zip(first, second, strict=True)):
+            assert_same(one, other, f"{path}[{number}]")
+    else:
+        assert first == second, path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return final_state(folder)
+
+
+@pytest.mark.parametrize(
+    "moment", [(0, 1), (0, 4), (1, 2), (2, 3), (3, 4), ("validation", 1)], ids=lambda moment: f"{moment[0]}-{moment[1]}"
+)
+def test_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, whole, moment):
+    with pytest.raises(TrainingInterrupted) as stopped:
+        run(tmp_path, stop_after=moment)
+    assert stopped.value.exit_code == 130
+    run(tmp_path, resume=True)
+    assert_same(whole, final_state(tmp_path))
+
+
+def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weights(tmp_path):
+    extra = {"train.workers": 2, "train.accumulate": 2}
+    run(tmp_path / "whole", **extra)
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path / "parts", stop_after=(1, 2), **extra)
+    run(tmp_path / "parts", resume="auto", **extra)
+    assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
+
+
+def test_metrics_log_has_each_epoch_once_after_a_resume(tmp_path):
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, stop_after=(2, 1))
+    (tmp_path / "metrics.jsonl").open("a").write('{"step": 10')  # a line that a kill cut short
+    history = run(tmp_path, resume=True)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len(history) == 4
+
+
+def test_finished_run_is_not_trained_again(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / "last.safetensors").stat().st_mtime_ns
+    assert len(run(tmp_path, resume="auto")) == 4
+    assert (tmp_path / "last.safetensors").stat().st_mtime_ns == before
+
+
+def test_folder_with_a_run_is_refused_unless_resumed(tmp_path):
+    run(tmp_path, **{"train.epochs": 1, "train.weak_epochs": 0})
+    with pytest.raises(StorageError, match="already holds a run"):
+        run(tmp_path)
+
+
+def test_resume_with_other_settings_names_them(tmp_path):
+    run(tmp_path, **{"train.epochs": 1, "train.weak_epochs": 0})
+    with pytest.raises(CheckpointError, match=r"train\.lr is 0\.002, was 0\.001"):
+        run(tmp_path, resume=True, **{"train.epochs": 1, "train.weak_epochs": 0, "train.lr": 0.002})
+
+
+def test_resume_without_a_run_and_from_a_damaged_state_say_so(tmp_path):
+    with pytest.raises(CheckpointError, match="no last.state"):
+        run(tmp_path, resume=True)
+    (tmp_path / STATE_NAME).write_bytes(b"PK\x03\x04 not a state")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        run(tmp_path, resume=True)
+
+
+def test_killed_process_loses_at_most_the_epoch_it_was_in(tmp_path, whole):
+    program = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_resume
+test_resume.run(test_resume.Path({str(tmp_path)!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parent)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / STATE_NAME).exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    run(tmp_path, resume="auto")
+    assert_same(whole, final_state(tmp_path))
