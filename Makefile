@@ -6,7 +6,7 @@ DEMO    = runs/demo
 STAMP   = $(VENV)/.installed-from-constraints
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint lab clean
+.PHONY: help install demo test test-slow lint lab clean
 
 help:
 	@echo "make demo   train a detector on generated images and open the result (about 5 minutes on 2 cores)"
@@ -25,13 +25,21 @@ $(STAMP): pyproject.toml constraints.txt
 install: $(STAMP)
 
 demo: install
-	@$(BIN)/python -m rtmdet_lab.demo --out $(DEMO)
+	@echo "drawing a data set, training on it and writing the notebook with the results: about 5 minutes"
+	@mkdir -p $(DEMO)
+	@cd notebooks && ../$(BIN)/papermill 00_quickstart.ipynb ../$(DEMO)/00_quickstart.ipynb \
+	  --kernel python3 --log-output --no-progress-bar -p out_dir ../$(DEMO)
+	@echo
+	@echo "executed notebook  $(DEMO)/00_quickstart.ipynb   (look at it with: make lab)"
+	@echo "figures            $(DEMO)/figures/"
+	@echo "results            $(DEMO)/results.json"
+	@echo "checkpoint         $(DEMO)/best.safetensors"
 
 test: install
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-test-all: install
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test-slow: install
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: install
 	$(BIN)/ruff check .
