@@ -33,20 +33,18 @@ def fuse(model: nn.Module) -> nn.Module:
 
     Its state-dict keys are no longer the published ones: fuse after loading, and save the unfused model.
     """
-    model = copy.deepcopy(model).eval()
-    _fuse_children(model)
-    return model
+    return _fused(copy.deepcopy(model).eval())
 
 
-def _fuse_children(module: nn.Module) -> None:
+def _fused(module: nn.Module) -> nn.Module:
+    if isinstance(module, ConvBNAct):
+        weight, bias = _fold(module.conv.weight, module.bn)
+        return FusedConv(_conv_like(module.conv, weight, bias), module.activate)
+    if isinstance(module, RepConv):
+        return FusedConv(merge_branches(module), module.activate)
     for name, child in module.named_children():
-        if isinstance(child, ConvBNAct):
-            weight, bias = _fold(child.conv.weight, child.bn)
-            setattr(module, name, FusedConv(_conv_like(child.conv, weight, bias), child.activate))
-        elif isinstance(child, RepConv):
-            setattr(module, name, FusedConv(merge_branches(child), child.activate))
-        else:
-            _fuse_children(child)
+        setattr(module, name, _fused(child))
+    return module
 
 
 def merge_branches(rep: RepConv) -> nn.Conv2d:

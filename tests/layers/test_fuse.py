@@ -1,0 +1,92 @@
+"""The inference form computes the same function."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rtmdet_lab.layers.blocks import BLOCKS, RepConv
+from rtmdet_lab.layers.conv import ConvBNAct
+from rtmdet_lab.layers.csp import CSPLayer
+from rtmdet_lab.layers.fuse import fuse, merge_branches
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_networks import noise, randomise_norms, small_model, weights_without_gradient
+
+
+def norms(model: nn.Module) -> list[nn.Module]:
+    return [one for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
+
+
+def assert_equal(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * max(1, expected.abs().max().item()))
+
+
+@pytest.mark.parametrize("block", list(BLOCKS))
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@torch.no_grad()
+def test_fused_layer_equals_the_trained_one(block, depthwise, seed):
+    torch.manual_seed(seed)
+    layer = randomise_norms(
+        CSPLayer(8, 8, 2, True, channel_attention=True, block=block, kernel_size=7, depthwise=depthwise), seed
+    )
+    fused = fuse(layer)
+    assert not norms(fused)
+    assert not [one for one in fused.modules() if isinstance(one, RepConv)]
+    x = noise(2, 8, 7, 6, seed=seed)
+    assert_equal(fused(x), layer(x))
+
+
+@pytest.mark.parametrize("sharing", ["convs", "all", "none"])
+@pytest.mark.parametrize("depthwise", [False, True])
+@torch.no_grad()
+def test_fused_detector_equals_the_trained_one(sharing, depthwise):
+    model = small_model(depthwise=depthwise, **{"head.sharing": sharing}).double()
+    randomise_norms(model, seed=1)
+    fused = fuse(model)
+    assert not norms(fused)
+    x = noise(2, 3, 64, 96).double()
+    before, after = model(x), fused(x)
+    torch.testing.assert_close(after.logits, before.logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(after.boxes, before.boxes, rtol=1e-5, atol=1e-3)  # pixels, rounded to float32 on the way
+
+
+@pytest.mark.parametrize("make", [lambda: ConvBNAct(4, 4, 3), lambda: RepConv(4, True), lambda: RepConv(4, False, groups=2)])
+@torch.no_grad()
+def test_single_convolution_is_fused_too(make):
+    layer, x = randomise_norms(make(), seed=3), noise(1, 4, 5, 5)
+    fused = fuse(layer)
+    assert not norms(fused)
+    assert_equal(fused(x), layer(x))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@torch.no_grad()
+def test_branches_become_one_three_by_three_convolution(groups):
+    rep = randomise_norms(RepConv(6, True, groups), seed=groups)
+    merged = merge_branches(rep)
+    assert merged.weight.shape == rep.branch3x3.conv.weight.shape
+    x = noise(1, 6, 5, 5)
+    assert_equal(rep.activate(merged(x)), rep(x))
+
+
+def test_original_is_left_as_it_was():
+    model = small_model().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fuse(model)
+    assert model.training
+    assert list(model.state_dict()) == list(before)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_gradient_flows_through_the_fused_form():
+    fused = fuse(randomise_norms(CSPLayer(4, 4, 1, True, block="yolov6_rep"), seed=0))
+    x = noise(1, 4, 6, 6).requires_grad_()
+    (fused(x) * noise(1, 4, 6, 6, seed=1)).sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert not weights_without_gradient(fused)
