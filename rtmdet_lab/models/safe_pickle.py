@@ -16,7 +16,7 @@ import types
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -28,6 +28,8 @@ class UnreadableFile(ValueError):
 class Foreign:
     """Stands for an object of a class that is not built: takes any construction and change, and does nothing."""
 
+    dump_patches = False  # torch asks this of the classes of modules in old files
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Foreign:
         return super().__new__(cls)
 
@@ -36,9 +38,6 @@ class Foreign:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Foreign:
         return self
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
@@ -84,7 +83,18 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 _DTYPES = {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)}
 
 
-class _SafeUnpickler(pickle.Unpickler):
+class _SafeUnpickler(pickle._Unpickler):
+    """The pickle module's own unpickler in Python: the one in C lets a damaged file size its memo (many gigabytes)."""
+
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
+    def load_build(self) -> None:
+        # States of objects are dropped: none is needed here, and with one a file could change classes of torch, or resize
+        # a tensor past the check above.
+        self.stack.pop()
+
+    dispatch[pickle.BUILD[0]] = load_build
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
@@ -112,8 +122,8 @@ def read_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", pickle_module=_safe_pickle, weights_only=False)
     except UnreadableFile:
         raise
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise UnreadableFile("is damaged, or needs more memory than there is") from error
     except Exception as error:  # a damaged pickle may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnreadableFile(f"is damaged or not a PyTorch checkpoint ({reason[:200]})") from error
@@ -123,12 +133,8 @@ def _check_container(path: Path) -> None:
     size = path.stat().st_size
     if size == 0:
         raise UnreadableFile("is empty (0 bytes)")
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except zipfile.BadZipFile as error:
-            raise UnreadableFile(f"is damaged ({error})") from error
+    entries = _zip_entries(path)
+    if entries is not None:
         if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
             raise UnreadableFile("is a TorchScript program, not a checkpoint")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -142,3 +148,15 @@ def _check_container(path: Path) -> None:
         raise UnreadableFile(f"is truncated: its table of contents is missing after {size} bytes")
     if tarfile.is_tarfile(path):
         raise UnreadableFile("is a tar archive, not a checkpoint")
+
+
+def _zip_entries(path: Path) -> list[zipfile.ZipInfo] | None:
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except OSError:
+        raise
+    except Exception as error:  # besides BadZipFile: names that do not decode, fields of the wrong length, versions
+        raise UnreadableFile(f"is damaged ({error})") from error
