@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -44,6 +45,9 @@ def fetch(url: str, sha256_prefix: str = "", folder: Path | None = None, progres
         _download(url, part, progress)
     except urllib.error.URLError as error:
         raise DownloadError(f"cannot download {url} ({error.reason}): fetch it by hand and save it as {target}") from error
+    except (http.client.HTTPException, ValueError) as error:  # no web server there, or no address
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DownloadError(f"cannot download {url} ({reason}): fetch it by hand and save it as {target}") from error
     except OSError as error:
         raise DownloadError(f"cannot download {url} to {folder} ({error}): run again to continue") from error
     digest = _sha256(part)
