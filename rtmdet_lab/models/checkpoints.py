@@ -179,7 +179,11 @@ def _read_safetensors(path: Path) -> Checkpoint:
         config = json.loads(metadata.get("config", "null"))
     except json.JSONDecodeError as error:
         raise UnreadableFile(f"has damaged metadata ({error})") from error
-    return Checkpoint(tensors, tuple(classes) if classes else None, metadata.get("model"), config)
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise UnreadableFile("has damaged metadata (its classes are not a list of names)")
+    if config is not None and not isinstance(config, dict):
+        raise UnreadableFile("has damaged metadata (its configuration is not a mapping)")
+    return Checkpoint(tensors, tuple(map(str, classes)) if classes else None, metadata.get("model"), config)
 
 
 def _published_classes(meta: Any) -> tuple[str, ...] | None:
