@@ -107,10 +107,6 @@ def assert_equals_oracle(assigner, oracle, seeds, most: int = 30) -> tuple[int, 
     return compared, close
 
 
-def reordered(target: Targets, order: torch.Tensor) -> Targets:
-    return target[order]
-
-
 def without_twins(target: Targets) -> Targets:
     keep = torch.ones(len(target), dtype=torch.bool)
     keep[1:3] = False

@@ -17,6 +17,7 @@ class Matched:
     index: list[int]  # per point
     quality: list[float]
     close_call: bool = False  # a decision hung on a difference that float32 may not see
+    tie: bool = False  # two objects cost a point exactly the same: the first one gets it
 
 
 @dataclass
@@ -94,10 +95,12 @@ def cls_cost(kind: str, logits, label: int, overlap: float) -> float:
     return total
 
 
-def iou_cost(kind: str, predicted, box) -> float:
+def iou_cost(kind: str, predicted, box, overlap: float) -> float:
     if kind == "log":
-        return -math.log(iou(predicted, box) + 1e-7)
-    return {"linear": lambda: 1 - iou(predicted, box), "giou": lambda: 1 - giou(predicted, box), "none": lambda: 0.0}[kind]()
+        return -math.log(overlap + 1e-7)
+    if kind == "giou":
+        return 1 - giou(predicted, box)
+    return 1 - overlap if kind == "linear" else 0.0
 
 
 def center_cost(kind: str, point, stride, box, radius: float, base: float) -> float:
@@ -109,14 +112,15 @@ def center_cost(kind: str, point, stride, box, radius: float, base: float) -> fl
     return base ** (math.hypot(point[0] - x, point[1] - y) / stride - radius)
 
 
-def is_close(a: float, b: float) -> bool:
-    return abs(a - b) <= 2e-5 + 3e-6 * max(abs(a), abs(b))
+def is_close(a: float, b: float, relative: float = 3e-6) -> bool:
+    return abs(a - b) <= 2e-5 + relative * max(abs(a), abs(b))
 
 
 def slow_dynamic(image: Image, recipe: Recipe = RTMDET) -> Matched:
     count = len(image.points)
     matched = Matched([BACKGROUND] * count, [0.0] * count)
     known = [number for number, skip in enumerate(image.ignore) if not skip]
+    relative = 2e-7 if recipe.center == "fixed" else 3e-6  # a wall of 1e5 is exact, a power is not
 
     candidates = []  # step 1
     for i in range(count):
@@ -129,16 +133,16 @@ def slow_dynamic(image: Image, recipe: Recipe = RTMDET) -> Matched:
     cost, claims = {}, {i: [] for i in candidates}
     for j in known:
         box = image.objects[j]
+        overlap = {i: iou(image.boxes[i], box) for i in candidates}
         for i in candidates:
             parts = (
-                cls_cost(recipe.cls, image.logits[i], image.labels[j], iou(image.boxes[i], box)),
-                iou_cost(recipe.iou, image.boxes[i], box),
+                cls_cost(recipe.cls, image.logits[i], image.labels[j], overlap[i]),
+                iou_cost(recipe.iou, image.boxes[i], box, overlap[i]),
                 center_cost(recipe.center, image.points[i], image.strides[i], box, recipe.radius, recipe.base),
             )
             cost[i, j] = sum(weight * part for weight, part in zip(recipe.weights, parts, strict=True))
 
-        overlaps = sorted((iou(image.boxes[i], box) for i in candidates), reverse=True)  # step 2
-        total = sum(overlaps[: recipe.topk])
+        total = sum(sorted(overlap.values(), reverse=True)[: recipe.topk])  # step 2
         k = max(1, math.floor(total))
         matched.close_call |= total > 1.5 and abs(total - round(total)) < 1e-5
 
@@ -146,7 +150,7 @@ def slow_dynamic(image: Image, recipe: Recipe = RTMDET) -> Matched:
         for i in cheapest[:k]:
             claims[i].append(j)
         if k < len(cheapest):
-            matched.close_call |= is_close(cost[cheapest[k - 1], j], cost[cheapest[k], j])
+            matched.close_call |= is_close(cost[cheapest[k - 1], j], cost[cheapest[k], j], relative)
 
     for i, claimants in claims.items():  # steps 4 and 5
         if len(claimants) == 1:
@@ -155,7 +159,8 @@ def slow_dynamic(image: Image, recipe: Recipe = RTMDET) -> Matched:
             order = sorted(known, key=lambda j: cost[i, j])
             matched.index[i] = order[0]
             first, second = cost[i, order[0]], cost[i, order[1]]
-            matched.close_call |= first != second and is_close(first, second)  # twins are equal in float32 too
+            matched.tie |= first == second
+            matched.close_call |= first != second and is_close(first, second, relative)  # equal here is equal in float32
         if claimants:
             matched.quality[i] = iou(image.boxes[i], image.objects[matched.index[i]])
     return matched

@@ -1,0 +1,268 @@
+"""Dynamic soft label assignment and SimOTA: an oracle of plain loops, and cases small enough to work out by hand."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from rtmdet_lab.assigners.dynamic import DynamicAssigner, dynamic_soft_label, simota
+from rtmdet_lab.config import AssignerConfig
+from rtmdet_lab.structures import DensePredictions, Targets
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_matches import (
+    assert_equals_oracle,
+    assert_same_assignment,
+    images_of,
+    made_batch,
+    objects,
+    predicted,
+    without_twins,
+)
+from slow_assigners import RTMDET, SIMOTA, Recipe, slow_dynamic
+
+BOTH = {"dynamic_soft_label": dynamic_soft_label(AssignerConfig()), "simota": simota(AssignerConfig(kind="simota"))}
+both = pytest.mark.parametrize("assigner", BOTH.values(), ids=BOTH)
+SEEDS = range(200)
+
+
+# ---- against the oracle
+
+
+def test_assigner_equals_a_slow_oracle_on_random_batches():
+    compared, close = assert_equals_oracle(BOTH["dynamic_soft_label"], slow_dynamic, SEEDS)
+    assert compared > 400
+    assert close < 0.02 * compared
+
+
+def test_simota_equals_a_slow_oracle_on_random_batches():
+    # Outside the center region costs are near 1e5, where float32 knows two decimals: more cases are too close to tell.
+    compared, close = assert_equals_oracle(BOTH["simota"], partial(slow_dynamic, recipe=SIMOTA), SEEDS)
+    assert compared > 400
+    assert close < 0.2 * compared
+
+
+@pytest.mark.parametrize(
+    ("settings", "recipe"),
+    [
+        ({"cls_cost": "hard"}, Recipe(cls="hard")),
+        ({"iou_cost": "linear", "topk": 5}, Recipe(iou="linear", topk=5)),
+        ({"center_cost": "none", "cls_weight": 2.5}, Recipe(center="none", weights=(2.5, 3, 1))),
+        ({"center_cost": "fixed", "center_radius": 1.5}, Recipe(center="fixed", radius=1.5)),
+        ({"center_radius": 1.0, "center_base": 3.0, "iou_weight": 0.5}, Recipe(radius=1, base=3, weights=(1, 0.5, 1))),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, dict) else "",
+)
+def test_ablations_equal_the_oracle_with_the_same_terms(settings, recipe):
+    oracle = partial(slow_dynamic, recipe=recipe)
+    compared, close = assert_equals_oracle(dynamic_soft_label(AssignerConfig(**settings)), oracle, range(30), most=12)
+    assert compared > 3 * close
+
+
+# ---- by hand
+
+
+def stack(ious, points=None):
+    """Returns one object of 100 x 100 pixels and points inside it whose boxes overlap it by ``ious``."""
+    points = points or [(50 + number, 50) for number in range(len(ious))]
+    boxes = [[0, 0, 100, 100 * one] for one in ious]
+    return predicted([[0.0]] * len(ious), boxes, points), [objects([[0, 0, 100, 100]])]
+
+
+@pytest.mark.parametrize(
+    ("ious", "topk", "k"),
+    [
+        ([0.9, 0.8, 0.7, 0.3], 13, 2),  # 2.7, rounded down
+        ([0.9, 0.8, 0.7, 0.3], 2, 1),  # 1.7: only the two largest count
+        ([0.1, 0.1], 13, 1),  # 0.2, but never below 1
+        ([0.0], 13, 1),
+        ([1.0] * 15, 13, 13),  # all exact, one for each of the 13
+    ],
+)
+def test_dynamic_k_is_the_sum_of_the_best_overlaps(ious, topk, k):
+    seen = DynamicAssigner(topk=topk).explain(*stack(ious))
+    assert seen.dynamic_k.tolist() == [[k]]
+    assert seen.assignment.positive.sum() == k
+    best = seen.assignment.quality.sort(descending=True).values[0, :k]
+    assert_close(best, torch.tensor(sorted(ious, reverse=True)[:k]))
+
+
+def test_points_outside_every_object_count_neither_for_k_nor_as_candidates():
+    points = [(50, 50), (150, 50), (50, 150)]  # the outer two fit perfectly
+    seen = DynamicAssigner().explain(*stack([0.6, 1.0, 1.0], points))
+    assert seen.candidates.tolist() == [[True, False, False]]
+    assert seen.assignment.gt_index.tolist() == [[0, -1, -1]]
+
+
+def test_simota_takes_points_near_a_center_that_are_outside_the_box():
+    predictions = predicted([[0.0]] * 3, [[40, 40, 44, 44]] * 3, [(48, 42), (61, 42), (63, 42)])
+    target = [objects([[40, 40, 44, 44]])]
+    assert BOTH["simota"].explain(predictions, target).candidates.tolist() == [[True, True, False]]
+    assert not BOTH["dynamic_soft_label"].explain(predictions, target).candidates.any()
+
+
+def test_object_may_take_a_point_that_only_another_object_contains():
+    small, large = [31, 31, 33, 33], [0, 0, 64, 64]
+    predictions = predicted([[0.0], [0.0]], [large, small], [(24, 24), (40, 40)])
+    assignment = DynamicAssigner()(predictions, [objects([small, large])])
+    assert assignment.gt_index.tolist() == [[1, 0]]
+    assert assignment.quality.tolist() == [[1, 1]]
+
+
+def test_point_wanted_by_two_objects_goes_to_the_cheaper_and_the_other_is_left_without():
+    near, far = [20, 20, 60, 60], [20, 20, 60, 90]
+    predictions = predicted([[0.0]], [near], [(40, 40)])
+    seen = DynamicAssigner().explain(predictions, [objects([far, near])])
+    assert seen.selected.all()
+    assert seen.conflicts.tolist() == [[True]]
+    assert seen.assignment.gt_index.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "off"),
+    [("cls_weight", {"cls_cost": "none"}), ("iou_weight", {"iou_cost": "none"}), ("center_weight", {"center_cost": "none"})],
+)
+def test_each_term_decides_alone_where_the_others_are_equal(setting, off):
+    # One object, k = 1, two points on the same side of every other term: the second is better in the one term.
+    logits, boxes, points = [[0.0], [0.0]], [[0, 0, 50, 40], [0, 0, 50, 40]], [(40, 50), (60, 50)]
+    if setting == "cls_weight":
+        logits = [[0.0], [-0.4]]  # sigmoid is the overlap of 0.4 here, not 0.5
+        boxes = [[0, 0, 100, 40], [0, 0, 100, 40]]
+    elif setting == "iou_weight":
+        boxes = [[0, 0, 50, 40], [0, 0, 50, 60]]
+    else:
+        points = [(20, 50), (60, 50)]
+    predictions, target = predicted(logits, boxes, points), [objects([[0, 0, 100, 100]])]
+    full = dynamic_soft_label(AssignerConfig()).explain(predictions, target)
+    assert full.assignment.gt_index.tolist() == [[-1, 0]]
+    name = setting.removesuffix("_weight")
+    for without in (AssignerConfig(**off), AssignerConfig(**{setting: 0.0})):
+        seen = dynamic_soft_label(without).explain(predictions, target)
+        assert not seen.terms[name].any()
+        assert seen.cost[0, 0, 1] - seen.cost[0, 0, 0] > full.cost[0, 0, 1] - full.cost[0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"topk": 3},
+        {"cls_cost": "hard"},
+        {"cls_cost": "none"},
+        {"iou_cost": "giou"},
+        {"iou_cost": "linear"},
+        {"iou_cost": "none"},
+        {"center_cost": "fixed"},
+        {"center_cost": "none"},
+        {"cls_weight": 3.0},
+        {"iou_weight": 1.0},
+        {"center_weight": 10.0},
+        {"center_radius": 1.0},
+        {"center_base": 3.0},
+    ],
+    ids=lambda settings: "-".join(f"{name}-{value}" for name, value in settings.items()),
+)
+def test_every_setting_changes_which_points_learn_what(settings):
+    other = dynamic_soft_label(AssignerConfig(**settings))
+    batches = [made_batch(seed) for seed in range(4, 9)]
+    assert any(not torch.equal(other(*one).gt_index, BOTH["dynamic_soft_label"](*one).gt_index) for one in batches)
+
+
+def test_object_beyond_the_largest_float32_cost_still_takes_a_point():
+    # 60 strides away: 10 ** 57 does not fit in float32
+    predictions = predicted([[0.0], [0.0]], [[0, 0, 20, 20]] * 2, [(10, 10), (15, 15)])
+    seen = DynamicAssigner().explain(predictions, [objects([[0, 0, 20, 20], [480, 0, 500, 20]])])
+    assert seen.selected.sum(dim=-1).tolist() == [[2, 1]]
+    assert seen.cost.isfinite().all()
+
+
+# ---- invariance
+
+
+@pytest.mark.parametrize("seed", range(4, 9))
+@pytest.mark.parametrize("kind", BOTH)
+def test_order_of_objects_only_renames_them(kind, seed):
+    assigner, recipe = BOTH[kind], {"dynamic_soft_label": RTMDET, "simota": SIMOTA}[kind]
+    predictions, targets = made_batch(seed)
+    targets = [without_twins(one) for one in targets]
+    orders = [torch.randperm(len(one), generator=torch.Generator().manual_seed(seed)) for one in targets]
+    first = assigner(predictions, targets)
+    second = assigner(predictions, [one[order] for one, order in zip(targets, orders, strict=True)])
+    for number, (image, order) in enumerate(zip(images_of(predictions, targets), orders, strict=True)):
+        expected = slow_dynamic(image, recipe)
+        if not (expected.close_call or expected.tie):
+            names = torch.cat([order, torch.tensor([-1])])  # index -1 is the last entry
+            assert torch.equal(first.gt_index[number], names[second.gt_index[number]])
+            assert torch.equal(first.quality[number], second.quality[number])
+
+
+@both
+@pytest.mark.parametrize("seed", range(4, 9))
+def test_images_do_not_see_each_other_nor_their_padding(assigner, seed):
+    predictions, targets = made_batch(seed)
+    together = assigner(predictions, targets)
+    for number, target in enumerate(targets):
+        assert_same_assignment(together[number], assigner(predictions[number], [target]))
+
+
+@both
+@pytest.mark.parametrize("seed", range(4, 9))
+def test_ignored_objects_are_as_if_they_were_not_there(assigner, seed):
+    predictions, targets = made_batch(seed)
+    for one in targets:
+        one.ignore[::3] = True
+    found, expected = assigner(predictions, targets), assigner(predictions, [one.learnable() for one in targets])
+    assert torch.equal(found.quality, expected.quality)
+    for index, other, target in zip(found.gt_index, expected.gt_index, targets, strict=True):
+        kept = torch.cat([(~target.ignore).nonzero().squeeze(1), torch.tensor([-1])])
+        assert torch.equal(index, kept[other])
+
+
+@both
+def test_batch_without_objects_is_background_throughout(assigner):
+    predictions, _ = made_batch(1)
+    assignment = assigner(predictions, [Targets.empty()] * len(predictions))
+    assert not assignment.positive.any()
+    assert not assignment.quality.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@both
+def test_half_precision_predictions_are_matched_in_float32(assigner, dtype):
+    predictions, targets = made_batch(2)
+    half = DensePredictions(predictions.logits.to(dtype), predictions.boxes, predictions.priors)
+    same = DensePredictions(half.logits.float(), predictions.boxes, predictions.priors)
+    assert_same_assignment(assigner(half, targets), assigner(same, targets))
+    assert assigner(half, targets).quality.dtype == torch.float32
+
+
+@both
+def test_assignment_keeps_no_gradient(assigner):
+    predictions, targets = made_batch(2)
+    learning = DensePredictions(predictions.logits.requires_grad_(), predictions.boxes.requires_grad_(), predictions.priors)
+    assert not assigner(learning, targets).quality.requires_grad
+    assert not assigner.explain(learning, targets).cost.requires_grad
+
+
+# ---- explain
+
+
+@both
+@pytest.mark.parametrize("seed", range(4, 9))
+def test_explanation_agrees_with_the_call_and_adds_up(assigner, seed):
+    predictions, targets = made_batch(seed)
+    seen = assigner.explain(predictions, targets)
+    assert_same_assignment(seen.assignment, assigner(predictions, targets))
+    assert list(seen.terms) == ["cls", "iou", "center"]
+    allowed = seen.candidates[:, None] & seen.inputs.targets.valid[..., None]
+    total = sum(seen.terms.values()).clamp(max=1e38)
+    assert_close(seen.cost[allowed], total[allowed], rtol=1e-6, atol=0)
+    assert seen.cost[~allowed].isinf().all()
+    taken = torch.minimum(seen.dynamic_k, seen.candidates.sum(dim=1, keepdim=True))
+    assert torch.equal(seen.selected.sum(dim=-1), taken)
+    assert torch.equal(seen.selected.any(dim=1), seen.assignment.positive)
+    assert torch.equal(seen.conflicts, seen.selected.sum(dim=1) > 1)
