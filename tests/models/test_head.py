@@ -109,9 +109,11 @@ def test_points_are_level_by_level_and_row_by_row():
         start += height * width
 
 
+@pytest.mark.parametrize("exp_on_reg", [False, True])
 @torch.no_grad()
-def test_half_precision_does_not_reach_the_distances():
+def test_half_precision_does_not_reach_the_distances(exp_on_reg):
+    head = made(exp_on_reg=exp_on_reg)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = made()(maps())
-    assert found.logits.dtype == torch.bfloat16
-    assert found.boxes.dtype == torch.float32
+        logits, distances = head.predict_levels(maps())
+    assert {one.dtype for one in logits} == {torch.bfloat16}
+    assert {one.dtype for one in distances} == {torch.float32}

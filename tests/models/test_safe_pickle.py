@@ -292,7 +292,8 @@ def four_floats(path: Path, storage: int, shape: int, zipped: bool = True) -> Pa
 )
 def test_sizes_that_lie_about_the_data_are_refused(tmp_path, storage, shape, zipped):
     assert torch.equal(read_tensors(four_floats(tmp_path / "true.pth", 4, 4, zipped))["w"], torch.arange(4.0))
-    refused(four_floats(tmp_path / "lie.pth", storage, shape, zipped))
+    told = [f"declares a tensor of shape ({shape},)"] if storage == 4 else []  # else torch finds it first
+    refused(four_floats(tmp_path / "lie.pth", storage, shape, zipped), *told)
 
 
 def test_archives_that_are_no_checkpoints_are_told_apart(tmp_path):
