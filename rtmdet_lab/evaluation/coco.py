@@ -84,6 +84,26 @@ class CocoEvaluator:
         precision = scored.eval["precision"][threshold, :, :, 0, -1]
         return scored.params.recThrs, np.where(precision < 0, np.nan, precision)
 
+    def recall_by_image(self, iou: float = 0.5) -> list[tuple[int, float]]:
+        """Returns (number of the image in the order it was added, share of its objects found), worst first.
+
+        Of two images with the same share, the one with more objects comes first; images without objects are left out.
+        """
+        scored = self._coco_eval()
+        threshold = int(np.argmin(np.abs(scored.params.iouThrs - iou)))
+        found: dict[int, list[int]] = {}
+        for one in scored.evalImgs:
+            if one is None or one["aRng"] != scored.params.areaRng[0]:
+                continue
+            counted = ~np.asarray(one["gtIgnore"], dtype=bool)
+            matched = np.asarray(one["gtMatches"])[threshold] > 0
+            tally = found.setdefault(one["image_id"], [0, 0])
+            tally[0] += int((matched & counted).sum())
+            tally[1] += int(counted.sum())
+        number = {image["id"]: index for index, image in enumerate(self.images)}
+        shares = [(number[image_id], hit / total, total) for image_id, (hit, total) in found.items() if total]
+        return [(index, share) for index, share, _ in sorted(shares, key=lambda row: (row[1], -row[2], row[0]))]
+
     def _ids_and_names(self) -> dict[int, str]:
         labels = {one["category_id"] for one in self.annotations} | {one["category_id"] for one in self.results}
         if self.class_names is not None:
