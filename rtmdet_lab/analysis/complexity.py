@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rtmdet_lab.errors import SettingError
+
 
 @dataclass(frozen=True)
 class Complexity:
@@ -39,7 +41,12 @@ def measure_complexity(
 
     Convolutions and matrix products are counted; batch norm, activations and pooling are not, as in the published tables.
     The pass runs on the meta device: no arithmetic is done and no memory is used.
+
+    Raises:
+        SettingError: an input too small for the strides of the network.
     """
+    if input_size < 32:
+        raise SettingError(f"input size is {input_size}, but must be at least 32 pixels")
     shadow = copy.deepcopy(model).to("meta").eval()
     counter = FlopCounterMode(display=False, depth=2)
     with torch.no_grad(), counter:

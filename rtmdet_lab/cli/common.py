@@ -6,10 +6,13 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.errors import SettingError
-from rtmdet_lab.files import write_json
+from rtmdet_lab.files import write_atomic, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +63,17 @@ def write_result(args: argparse.Namespace, result: Any) -> None:
     """Writes ``result`` where ``--json`` asks for it."""
     if args.json is not None:
         write_json(args.json, result)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure in the format its name ends in, and closes it."""
+    import matplotlib.pyplot as plt
+
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise SettingError(f"cannot draw into {path}: give it a name that ends in .png, .jpg, .pdf or .svg")
+    write_atomic(path, lambda file: figure.savefig(file, format=kind, dpi=150))
+    plt.close(figure)
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

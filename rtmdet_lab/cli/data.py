@@ -72,6 +72,7 @@ def _check(args: argparse.Namespace) -> int:
     problems: list[Any] = report["problems"]
     for problem in problems:
         print(f"bad: {problem}")
-    print("no problems found" if not problems else f"{len(problems)} problems; correct them or use --on-bad skip")
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    print(f"{count}; correct them or use --on-bad skip" if problems else "no problems found")
     write_result(args, report)
     return 1 if problems else 0

@@ -13,6 +13,7 @@ from rtmdet_lab.cli.common import (
     add_model_choice,
     decoding_settings,
     print_table,
+    save_figure,
     write_result,
 )
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     source = CocoDataset(args.images, args.annotations, classes, on_bad=args.on_bad)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
     metrics, per_class = evaluator.summary(), evaluator.per_class()
-    print(f"{args.checkpoint} on {len(source)} images of {source.title}, input {args.input_size}")
+    print(f"{args.checkpoint} on {len(evaluator.images)} images of {source.title}, input {args.input_size}")
     print_table([metrics])
     print_table(per_class)
     if args.predictions:
@@ -67,6 +68,6 @@ def run(args: argparse.Namespace) -> None:
         from rtmdet_lab.viz.curves import plot_precision_recall
 
         recall, precision = evaluator.precision_recall()
-        plot_precision_recall(recall, precision, classes).savefig(args.curves, dpi=150)
+        save_figure(plot_precision_recall(recall, precision, classes), args.curves)
         print(f"precision-recall curves: {args.curves}")
     write_result(args, {"bbox": metrics, "per_class": per_class})

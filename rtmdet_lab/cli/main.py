@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 from rtmdet_lab.errors import UserError
 
@@ -48,17 +50,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verbs.add_parser(verb, help=help_line)
     args = parser.parse_args(arguments)
     try:
-        return args.run(args) or 0
+        with _warnings_in_one_line(args.verb):
+            return args.run(args) or 0
     except UserError as error:
         print(f"rtmdet-lab {args.verb}: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt as error:
-        print(f"\nrtmdet-lab {args.verb}: {error or 'stopped'}", file=sys.stderr)
+        print(f"\nrtmdet-lab {args.verb}: {str(error) or 'stopped'}", file=sys.stderr)
         return getattr(error, "exit_code", 130)
     except BrokenPipeError:  # the reader of a pipe went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+@contextlib.contextmanager
+def _warnings_in_one_line(verb: str) -> Iterator[None]:
+    """Shows warnings as sentences, without the line of code that gave them."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_: f"rtmdet-lab {verb}: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before

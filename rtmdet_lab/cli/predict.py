@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from rtmdet_lab.cli.common import (
     add_model_choice,
     decoding_settings,
     print_table,
+    save_figure,
     write_result,
 )
 
@@ -42,13 +45,14 @@ def run(args: argparse.Namespace) -> None:
     task.model.to(choose_device(args.device))
     classes = task.config.data.classes
     paths = [path for given in args.images for path in image_paths(given)]
+    drawings = iter(drawing_names(paths))
     results: list[dict[str, Any]] = []
     for start in tqdm(range(0, len(paths), args.batch_size), unit="batch", disable=len(paths) <= args.batch_size):
         group = paths[start : start + args.batch_size]
         for path, found in zip(group, predict(task.model, group, **settings), strict=True):
             results.append({"image": str(path), "detections": _plain(found, classes)})
             if args.out:
-                _draw(path, found, classes, args)
+                _draw(path, found, classes, args.out / next(drawings), args.score_threshold)
     for result in results:
         print(f"\n{result['image']}: {len(result['detections'])} objects")
         print_table([{**one, "box": " ".join(f"{value:.1f}" for value in one["box"])} for one in result["detections"]])
@@ -62,13 +66,22 @@ def _plain(found: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"class": classes[label], "score": score, "box": box} for label, score, box in rows]
 
 
-def _draw(path: Path, found: Any, classes: tuple[str, ...], args: argparse.Namespace) -> None:
-    import matplotlib.pyplot as plt
+def drawing_names(paths: Sequence[Path]) -> list[str]:
+    """Returns a file name for the drawing of each image; images of one name get numbers.
 
+    >>> drawing_names([Path("a/1.jpg"), Path("a/2.jpg"), Path("b/1.jpg")])
+    ['1.png', '2.png', '1-2.png']
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for path in paths:
+        seen[path.stem] += 1
+        names.append(f"{path.stem}.png" if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}.png")
+    return names
+
+
+def _draw(path: Path, found: Any, classes: tuple[str, ...], drawing: Path, score_threshold: float) -> None:
     from rtmdet_lab.data.images import read_image
     from rtmdet_lab.viz.draw import draw_detections
 
-    args.out.mkdir(parents=True, exist_ok=True)
-    figure = draw_detections(read_image(path), found, classes, score_threshold=args.score_threshold)
-    figure.savefig(args.out / f"{path.stem}.png", dpi=150)
-    plt.close(figure)
+    save_figure(draw_detections(read_image(path), found, classes, score_threshold=score_threshold), drawing)

@@ -12,7 +12,7 @@ from rtmdet_lab.cli.main import main
 sys.path.insert(0, str(Path(__file__).parent))
 from made_sets import assert_one_sentence, tiny_arguments
 
-COMMAND = [sys.executable, "-m", "rtmdet_lab.cli.main"]
+COMMAND = [sys.executable, "-m", "rtmdet_lab.cli"]
 
 
 def call(capsys, *arguments) -> tuple[int, str, str]:

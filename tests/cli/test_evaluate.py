@@ -1,0 +1,160 @@
+"""``rtmdet-lab eval``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from rtmdet_lab.config import to_dict
+from rtmdet_lab.evaluation.coco import METRICS
+from rtmdet_lab.models.checkpoints import save_weights
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_calls import call, fails
+from made_runs import make_config, make_task
+from made_sets import content, image, write_annotations, write_set
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("set"))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "best.safetensors"
+    task = make_task(**{"model.exp_on_reg": True})
+    config = to_dict(make_config(**{"model.exp_on_reg": True}))
+    save_weights(path, task.model.state_dict(), model="rtmdet-nano", classes=("wide", "tall"), config=config)
+    return path
+
+
+def arguments(weights, made, *more):
+    annotations = made / "annotations" / "instances_val.json"
+    options = ["--checkpoint", weights, "--images", made / "val", "--annotations", annotations, "--input-size", 64]
+    return ["eval", *options, "--workers", 0, "--device", "cpu", *more]
+
+
+def test_scores_detections_and_curves(capsys, made, weights, tmp_path):
+    figures = plt.get_fignums()
+    files = {
+        name: tmp_path / f"{name}.{suffix}"
+        for name, suffix in (("json", "json"), ("predictions", "json"), ("curves", "png"))
+    }
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    code, out, _ = call(capsys, *arguments(weights, made, *options, "--progress", "silent"))
+    assert code == 0
+    result = json.loads(files["json"].read_text())
+    assert set(result["bbox"]) == set(METRICS)
+    assert [row["class"] for row in result["per_class"]] == ["wide", "tall"]
+    assert {one["category_id"] for one in json.loads(files["predictions"].read_text())} <= {3, 7}
+    assert files["curves"].read_bytes().startswith(b"\x89PNG")
+    assert "4 images of a set made for a test, input 64" in out
+    assert "AP75" in out
+    assert "tall" in out
+    assert plt.get_fignums() == figures
+
+
+def test_decoding_options_reach_the_detections(capsys, made, weights, tmp_path):
+    def count(*options):
+        call(capsys, *arguments(weights, made, "--predictions", tmp_path / "p.json", "--progress", "silent", *options))
+        return len(json.loads((tmp_path / "p.json").read_text()))
+
+    plain = count()
+    assert plain > 40
+    assert count("--max-per-image", 3) == 4 * 3
+    assert count("--score-threshold", 0.9) == 0
+    assert count("--nms-iou", 0.05) < plain
+    assert count("--max-per-level", 1) <= 4 * 3
+
+
+def test_classes_of_the_weights_are_found_by_name_in_the_file(capsys, weights, tmp_path):
+    folder = write_set(tmp_path / "set", train=1, val=2)
+    path = folder / "annotations" / "instances_val.json"
+    known = json.loads(path.read_text())
+    known["categories"] = [{"id": 1, "name": "other"}, {"id": 7, "name": "tall"}, {"id": 3, "name": "wide"}]
+    path.write_text(json.dumps(known))
+    code, out, _ = call(capsys, *arguments(weights, folder, "--predictions", tmp_path / "p.json", "--progress", "silent"))
+    assert code == 0
+    assert {one["category_id"] for one in json.loads((tmp_path / "p.json").read_text())} == {3, 7}
+    assert "other" not in out
+
+
+def test_class_that_the_file_does_not_have_is_one_sentence(capsys, weights, tmp_path):
+    folder = write_set(tmp_path / "set", train=1, val=2)
+    path = folder / "annotations" / "instances_val.json"
+    write_annotations(path, content([image(1)], [], [{"id": 1, "name": "wide"}, {"id": 2, "name": "high"}]))
+    fails(capsys, *arguments(weights, folder), words=[str(path), "'tall'", "wide, high"])
+    code, _, _ = call(capsys, *arguments(weights, folder, "--classes", "wide", "high", "--progress", "silent"))
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--checkpoint", "gone.pth"], ["gone.pth", "does not exist"]),
+        (["--checkpoint", "rtmdet-tiny-coc"], ["rtmdet-tiny-coc", "did you mean 'rtmdet-tiny-coco'?"]),
+        (["--model", "rtmdet-s"], ["rtmdet-nano", "rtmdet-s"]),
+        (["--model", "rtmdet-zz"], ["rtmdet-zz"]),
+        (["--classes", "a", "b", "c"], ["2 class", "3"]),
+        (["--images", "nowhere"], ["nowhere"]),
+        (["--annotations", "nowhere.json"], ["nowhere.json", "does not exist"]),
+        (["--input-size", "100"], ["input_size", "multiple of 32"]),
+        (["--score-threshold", "2"], ["score_threshold"]),
+        (["--nms-iou", "0"], ["nms_iou"]),
+        (["--batch-size", "0"], ["batch_size"]),
+        (["--workers", "-1"], ["workers"]),
+        (["--device", "cuda:99"], ["cuda"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_are_one_sentence(capsys, made, weights, options, words):
+    fails(capsys, *arguments(weights, made, *options, "--progress", "silent"), words=words)
+
+
+def test_way_out_of_a_wrong_number_of_classes_is_an_option_of_this_verb(capsys, made, weights):
+    message = fails(capsys, *arguments(weights, made, "--classes", "a", "b", "c"))
+    assert "--reset-predictors" not in message
+
+
+@pytest.mark.parametrize("option", ["--json", "--predictions", "--curves"])
+def test_result_that_cannot_be_written_is_one_sentence(capsys, made, weights, tmp_path, option):
+    (tmp_path / "file").write_text("in the way")
+    path = tmp_path / "file" / "result.png"
+    fails(capsys, *arguments(weights, made, option, path, "--progress", "silent"), words=[str(path)])
+
+
+@pytest.mark.parametrize("option", ["--json", "--predictions", "--curves"])
+def test_folder_of_a_result_is_made(capsys, made, weights, tmp_path, option):
+    path = tmp_path / "deep" / "result.png"
+    code, _, _ = call(capsys, *arguments(weights, made, option, path, "--progress", "silent"))
+    assert code == 0
+    assert path.exists()
+
+
+def test_format_of_the_curves_that_cannot_be_drawn_is_one_sentence(capsys, made, weights, tmp_path):
+    fails(capsys, *arguments(weights, made, "--curves", tmp_path / "pr.xyz", "--progress", "silent"), words=["pr.xyz"])
+
+
+def test_json_has_no_constants_that_json_does_not_know(capsys, weights, tmp_path):
+    folder = write_set(tmp_path / "set", train=1, val=2)
+    path = folder / "annotations" / "instances_val.json"
+    write_annotations(path, content([image(1), image(2)], []))  # no object of any class: no AP
+    code, _, _ = call(capsys, *arguments(weights, folder, "--json", tmp_path / "r.json", "--progress", "silent"))
+    assert code == 0
+    assert "NaN" not in (tmp_path / "r.json").read_text()
+
+
+def test_damaged_image_is_refused_by_name_or_skipped_with_a_note(capsys, weights, tmp_path):
+    folder = write_set(tmp_path / "set", train=1, val=4)
+    bad = folder / "val" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:80])
+    fails(capsys, *arguments(weights, folder, "--progress", "plain"), words=[str(bad), "--on-bad skip"])
+    code, out, _ = call(capsys, *arguments(weights, folder, "--progress", "plain", "--on-bad", "skip"))
+    assert code == 0
+    assert f"note: skipped: image {bad}" in out
+    assert "on 4 images" not in out  # three were scored

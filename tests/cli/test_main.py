@@ -1,0 +1,146 @@
+"""Verbs, help, and the form in which errors reach a person."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtmdet_lab.cli import main as exported
+from rtmdet_lab.cli.main import VERBS, main
+from rtmdet_lab.errors import DataError, UserError
+from rtmdet_lab.training.interrupt import TrainingInterrupted
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_calls import call, finished, process
+
+# What must be in a verb's help.
+HELP = {
+    "models": ["--json", "--set", "--num-classes", "--input-size", "examples:"],
+    "train": ["--model", "--out", "--data", "--classes", "--init", "--set", "--resume", "--seed", "--json", "examples:"],
+    "eval": [
+        "--model",
+        "--checkpoint",
+        "--images",
+        "--annotations",
+        "--classes",
+        "--input-size",
+        "--score-threshold",
+        "--nms-iou",
+        "--max-per-level",
+        "--max-per-image",
+        "--json",
+        "examples:",
+    ],
+    "predict": ["--checkpoint", "--out", "--score-threshold", "--json", "examples:"],
+    "data": ["generate", "check", "examples:"],
+}
+
+
+def test_every_verb_is_listed_with_one_line(capsys):
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    for verb, (_, help_line) in VERBS.items():
+        assert any(line.split()[:1] == [verb] and help_line[:30] in line for line in out.splitlines())
+    assert set(HELP) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", HELP)
+def test_help_of_a_verb_names_its_options_and_has_examples(capsys, verb):
+    code, out, _ = call(capsys, verb, "--help")
+    assert code == 0
+    assert not [word for word in HELP[verb] if word not in out]
+    assert f"rtmdet-lab {verb}" in out
+
+
+@pytest.mark.parametrize("action", ["generate", "check"])
+def test_help_of_the_data_actions(capsys, action):
+    code, out, _ = call(capsys, "data", action, "--help")
+    assert code == 0
+    assert "--json" in out
+    assert "--workers" in out
+
+
+def test_help_needs_no_torch():
+    # Its import takes seconds; help and typing errors come at once.
+    program = """
+import sys
+from rtmdet_lab.cli.main import VERBS, main
+for verb in VERBS:
+    try:
+        main([verb, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0, verb
+assert "torch" not in sys.modules
+assert "matplotlib" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["trian"], ["train"], ["eval", "--checkpoint"], ["predict"], ["data"], ["models", "--x"]]
+)
+def test_mistyped_call_ends_with_usage_and_code_2(capsys, arguments):
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert err.startswith("usage: rtmdet-lab")
+    assert "Traceback" not in err
+
+
+def test_command_and_module_are_the_same():
+    assert exported is main
+
+
+def verb_that_raises(monkeypatch, error: BaseException) -> None:
+    import rtmdet_lab.cli.models as models
+
+    def run(_):
+        raise error
+
+    monkeypatch.setattr(models, "run", run)
+
+
+@pytest.mark.parametrize("kind", [UserError, DataError])
+def test_error_of_the_user_is_one_line_and_code_2(capsys, monkeypatch, kind):
+    verb_that_raises(monkeypatch, kind("image a.jpg is empty"))
+    assert call(capsys, "models") == (2, "", "rtmdet-lab models: image a.jpg is empty\n")
+
+
+def test_ctrl_c_is_code_130_without_a_traceback(capsys, monkeypatch):
+    verb_that_raises(monkeypatch, KeyboardInterrupt())
+    code, _, err = call(capsys, "models")
+    assert code == 130
+    assert err.strip() == "rtmdet-lab models: stopped"
+
+
+def test_stop_by_the_batch_system_is_code_143(capsys, monkeypatch):
+    verb_that_raises(monkeypatch, TrainingInterrupted("stopped in epoch 1", 15))
+    code, _, err = call(capsys, "models")
+    assert code == 143
+    assert err.strip() == "rtmdet-lab models: stopped in epoch 1"
+
+
+def test_bug_keeps_its_traceback(monkeypatch):
+    verb_that_raises(monkeypatch, ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        main(["models"])
+
+
+def test_unknown_model_in_a_process_of_its_own_is_one_line_and_code_2():
+    code, out, err = finished("models", "rtmdet-tny")
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "did you mean 'rtmdet-tiny'?" in err
+
+
+def test_reader_that_goes_away_is_no_error():
+    child = process("models")
+    child.stdout.close()  # as `| head -0` does
+    err = child.stderr.read()
+    child.stderr.close()
+    assert child.wait(timeout=120) == 0
+    assert "BrokenPipe" not in err
+    assert "Traceback" not in err
