@@ -7,7 +7,7 @@ have too, are left out and counted.
 
 from __future__ import annotations
 
-import math
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -76,10 +76,10 @@ def read_coco(path: Path, classes: Sequence[str] | None = None) -> CocoFile:
     dropped: Counter = Counter()
     seen: set[Any] = set()
     for number, entry in enumerate(annotations):
-        where = f"annotation {entry.get('id', f'number {number}')}" if isinstance(entry, dict) else f"number {number}"
         problem = _annotation_problem(entry, records, names, seen)
         if problem:
-            problems.append(f"{where} {problem}")
+            known = isinstance(entry, dict) and "id" in entry
+            problems.append(f"annotation {entry['id'] if known else f'number {number}'} {problem}")
             continue
         label = label_of.get(entry["category_id"])
         if label is None:
@@ -93,7 +93,8 @@ def read_coco(path: Path, classes: Sequence[str] | None = None) -> CocoFile:
         record.labels.append(label)
         record.crowd.append(bool(entry.get("iscrowd", 0)))
         record.areas.append(float(entry.get("area", width * height)))
-    title = str((content.get("info") or {}).get("description") or path.name)
+    info = content.get("info")
+    title = str((info.get("description") if isinstance(info, dict) else None) or path.name)
     return CocoFile(
         path, title, tuple(names[one] for one in category_ids), category_ids, list(records.values()), problems, dropped
     )
@@ -117,6 +118,8 @@ def _category_names(path: Path, categories: list) -> dict[int, str]:
             raise DataError(f"annotation file {path}: category number {number} needs an id (whole number) and a name")
         if entry["id"] in names:
             raise DataError(f"annotation file {path} has category id {entry['id']} twice: make the ids unique")
+        if str(entry["name"]) in names.values():
+            raise DataError(f"annotation file {path} has two categories {str(entry['name'])!r}: give each its own name")
         names[entry["id"]] = str(entry["name"])
     if not names:
         raise DataError(f"annotation file {path} has no categories: add at least one")
@@ -130,7 +133,8 @@ def _choose(path: Path, names: Mapping[int, str], classes: Sequence[str] | None)
     for name in classes:
         if name not in ids:
             known = ", ".join(list(ids)[:10]) + (", ..." if len(ids) > 10 else "")
-            raise DataError(f"annotation file {path} has no class {name!r}: {did_you_mean(name, ids)} it has {known}")
+            hint = f"{did_you_mean(name, ids)} it has {known}".lstrip()
+            raise DataError(f"annotation file {path} has no class {name!r}: {hint}")
     if len(set(classes)) < len(classes):
         raise DataError(f"classes name {Counter(classes).most_common(1)[0][0]!r} twice: name each class once")
     return tuple(ids[name] for name in classes)
@@ -155,13 +159,16 @@ def _annotation_problem(
         if key not in entry:
             return f"has no {key}"
     if "id" in entry:
-        if not isinstance(entry["id"], (int, str)) or entry["id"] in seen:
-            return "has an id that occurs before" if isinstance(entry["id"], (int, str)) else "has no usable id"
+        if not isinstance(entry["id"], (int, str)):
+            return "has an id that is neither a whole number nor text"
+        if entry["id"] in seen:
+            return "has an id that occurs before"
         seen.add(entry["id"])
-    if not isinstance(entry["image_id"], int) or entry["image_id"] not in records:
-        return f"belongs to image {entry['image_id']!r}, which the file does not list"
-    if not isinstance(entry["category_id"], int) or entry["category_id"] not in names:
-        return f"has category {entry['category_id']!r}, which the file does not list"
+    for owner, key, known in (("image", "image_id", records), ("category", "category_id", names)):
+        if not isinstance(entry[key], int):
+            return f"belongs to {owner} {entry[key]!r}, which is not a whole number"
+        if entry[key] not in known:
+            return f"belongs to {owner} {entry[key]!r}, which the file does not list"
     box = entry["bbox"]
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
         return f"has bbox {box!r}, but four finite numbers x, y, width, height are needed"
@@ -173,7 +180,7 @@ def _annotation_problem(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _no_area(record: ImageRecord, x: float, y: float, width: float, height: float) -> str | None:

@@ -1,7 +1,8 @@
 """Reads an image file of any common kind as 8-bit RGB, or says in one sentence why it cannot be used.
 
-torchvision decodes JPEG, PNG, WebP and GIF (bit-identical to OpenCV, and unlike it refuses truncated files); Pillow takes
-the rest (BMP, TIFF, ...) and reads the header of all, so that a file's size is known before it is unpacked.
+torchvision decodes JPEG (bit-identical to OpenCV, and unlike it refuses truncated files). Pillow takes the rest: torchvision
+dies of some damaged PNG files and knows neither turns nor animations in WebP. Pillow also reads the header of all, so that a
+file's size is known before it is unpacked.
 """
 
 from __future__ import annotations
@@ -22,21 +23,22 @@ from rtmdet_lab.transforms.base import to_image
 MAX_PIXELS = 600_000_000  # 24,000 x 24,000: past the largest aerial images in use, and 1.8 GB as RGB
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
-_DECODED_BY_TORCHVISION = ("JPEG", "PNG", "WEBP", "GIF")
-_header_lock = threading.Lock()
+_limit_lock = threading.Lock()
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> tv_tensors.Image:
     """Returns a (3, H, W) uint8 RGB image, turned upright as its EXIF entry says.
 
-    Grey, palette, CMYK and 16-bit files are converted (16-bit by dropping the low byte); transparency is dropped.
+    Grey, palette, CMYK and 16-bit files are converted (16-bit by dropping the low byte); transparency is dropped, and of an
+    animation all but the first frame.
 
     Args:
         size: (height, width) its annotations were made for. An image that only fits it without the EXIF turn is left
             unturned.
 
     Raises:
-        DataError: missing, empty, truncated, not an image, too large, or of another size; names the file.
+        DataError: missing, empty, truncated, not an image, deeper than 16 bits, too large, or of another size; names the
+            file.
     """
     data = read_bytes(path)
     height, width, kind, turned = _header(path, data)
@@ -73,40 +75,48 @@ def image_header(path: Path) -> tuple[int, int]:
 
 def _header(path: Path, data: bytes) -> tuple[int, int, str, bool]:
     """Returns (height, width, format, whether EXIF swaps the sides) as stored."""
-    with _header_lock:
-        # Pillow's own size limit would refuse ordinary aerial images; ours is checked right below.
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                kind = image.format or ""
-                orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-            raise DataError(f"image {path} is damaged or not an image") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    try:
+        with _opened(data) as image:
+            width, height = image.size
+            kind = image.format or ""
+            # Not image.getexif(): that of PNG files unpacks the pixels to look behind them.
+            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+            if kind == "TIFF":  # whether `size` is the stored or the upright one depends on Pillow's version
+                width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, KeyError) as error:
+        raise DataError(f"image {path} is damaged or not an image") from error
     if width * height > MAX_PIXELS:
         raise DataError(f"image {path} is {width} x {height} pixels, more than the {MAX_PIXELS} that are accepted")
     return height, width, kind, orientation in (5, 6, 7, 8)
 
 
+def _opened(data: bytes) -> Image.Image:
+    """Returns the file opened by Pillow without its size limit, which would refuse ordinary aerial images."""
+    with _limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
 def _decode(path: Path, data: bytes, kind: str, apply_exif: bool) -> tv_tensors.Image:
     try:
-        if kind in _DECODED_BY_TORCHVISION:
+        if kind == "JPEG":
             encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            pixels = decode_image(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=apply_exif)
-            if pixels.ndim == 4:  # an animation: its first frame
-                pixels = pixels[0]
-            if pixels.dtype == torch.uint16:
-                pixels = (pixels.to(torch.int32) >> 8).to(torch.uint8)
-            return tv_tensors.Image(pixels)
-        with Image.open(io.BytesIO(data)) as image:
-            if apply_exif:
-                image = ImageOps.exif_transpose(image)
-            if image.mode.startswith(("I", "F")):  # 16 or 32 bits of grey
-                deep = np.asarray(image)
-                grey = (deep >> 8 if deep.dtype.itemsize > 1 and deep.dtype.kind in "iu" else deep).astype(np.uint8)
-                return to_image(np.repeat(grey[:, :, None], 3, axis=2))
-            return to_image(np.array(image.convert("RGB")))
+            return tv_tensors.Image(decode_image(encoded, mode=ImageReadMode.RGB, apply_exif_orientation=apply_exif))
+        with _opened(data) as image:
+            if image.mode not in ("I", "F") or kind == "PNG":  # PNG never has more than 16 bits, whatever Pillow calls them
+                return _by_pillow(image, apply_exif)
     except (RuntimeError, OSError, ValueError, SyntaxError) as error:
         raise DataError(f"image {path} is truncated or damaged") from error
+    raise DataError(f"image {path} has 32 bits of grey, whose range is unknown: convert it to 8 or 16 bits")
+
+
+def _by_pillow(image: Image.Image, apply_exif: bool) -> tv_tensors.Image:
+    if apply_exif:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return to_image(np.repeat(grey[:, :, None], 3, axis=2))
+    return to_image(np.array(image.convert("RGB")))

@@ -109,6 +109,8 @@ class PipelineDataset(Dataset):
             if not self.training:
                 return None, notes, None
             index = int(torch.randint(len(self.source), ()))
+        if len(notes) == MAX_REDRAWS:
+            return None, [], f"{MAX_REDRAWS} images drawn in a row cannot be used, the last one because {notes[-1]}"
         return None, notes, f"the pipeline rejected {MAX_REDRAWS} samples in a row: no crop of these images has an object"
 
 
@@ -116,8 +118,8 @@ def mixing_steps(pipeline: v2.Transform) -> Iterator[Mixing]:
     """Yields the transforms of a pipeline that keep other images, also inside nested compositions."""
     if isinstance(pipeline, Mixing):
         yield pipeline
-    # v2's containers (Compose, RandomApply, RandomChoice, ...) keep their steps in a plain list: modules() is blind to it.
-    for step in getattr(pipeline, "transforms", ()):
+    # v2's containers (Compose, RandomApply, RandomChoice, ...) keep their steps in a plain list: children() is blind to it.
+    for step in (*pipeline.children(), *getattr(pipeline, "transforms", ())):
         yield from mixing_steps(step)
 
 

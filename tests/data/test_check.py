@@ -1,0 +1,92 @@
+"""Damage is found before hours are spent, file by file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtmdet_lab.data.check import check_coco
+from rtmdet_lab.errors import DataError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_sets import annotation, assert_one_sentence, content, image, write_annotations
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(1, 7):
+        Image.fromarray(np.full((64, 64, 3), number, dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def check(images, entries, pictures=None):
+    pictures = pictures or [image(number) for number in range(1, 7)]
+    path = write_annotations(images.parent / "instances.json", content(pictures, entries))
+    return check_coco(images, path, workers=1, progress=False)
+
+
+def test_sound_set_is_counted(images):
+    report = check(images, [annotation(1, 1), annotation(2, 1, 7), annotation(3, 2)])
+    assert report == {
+        "images": 6,
+        "objects": 3,
+        "classes": [{"class": "wide", "objects": 2}, {"class": "tall", "objects": 1}],
+        "left_out": {},
+        "problems": [],
+    }
+
+
+def test_every_damaged_image_is_listed_with_its_reason(images):
+    (images / "2.png").write_bytes((images / "2.png").read_bytes()[:60])
+    (images / "3.png").write_bytes(b"")
+    (images / "4.png").unlink()
+    (images / "5.png").write_text("no image")
+    pictures = [image(number) for number in range(1, 6)] + [image(6, (10, 10))]
+    problems = check(images, [annotation(1, 1)], pictures)["problems"]
+    assert len(problems) == 5
+    for problem, (number, word) in zip(
+        problems, [(2, "damaged"), (3, "0 bytes"), (4, "not exist"), (5, "not an image"), (6, "64 x 64")], strict=True
+    ):
+        assert_one_sentence(problem, str(images / f"{number}.png"), word)
+
+
+def test_every_malformed_annotation_is_listed(images):
+    report = check(images, [annotation(1, 1), annotation(2, 99), annotation(3, 1, bbox=(0, 0, -1, 5)), annotation(4, 1, 55)])
+    assert len(report["problems"]) == 3
+    for problem, words in zip(report["problems"], ("image 99", "negative size", "category 55"), strict=True):
+        assert_one_sentence(problem, "instances.json", words)
+    assert report["objects"] == 1
+
+
+def test_odd_but_usable_objects_are_counted_and_no_problem(images):
+    report = check(images, [annotation(1, 1, bbox=(5, 5, 0, 5)), annotation(2, 1, bbox=(99, 5, 5, 5)), annotation(3, 2)])
+    assert report["left_out"] == {"without area": 1, "outside their image": 1}
+    assert report["problems"] == []
+
+
+def test_unusable_file_or_folder_is_refused(images, tmp_path):
+    path = write_annotations(tmp_path / "broken.json", '{"images": [')
+    with pytest.raises(DataError) as error:
+        check_coco(images, path, progress=False)
+    assert_one_sentence(error.value, "broken.json")
+    with pytest.raises(DataError) as error:
+        check_coco(tmp_path / "nowhere", path, progress=False)
+    assert_one_sentence(error.value, "nowhere")
+
+
+def test_set_without_images_is_said_to_be_empty_and_does_not_crash(images):
+    path = write_annotations(images.parent / "instances.json", content([], []))
+    report = check_coco(images, path, workers=1, progress=False)
+    assert report["images"] == 0
+
+
+def test_several_processes_find_the_same(images):
+    (images / "2.png").write_bytes(b"")
+    path = write_annotations(images.parent / "instances.json", content([image(n) for n in range(1, 7)], [annotation(1, 1)]))
+    assert check_coco(images, path, 1, progress=False) == check_coco(images, path, 3, progress=False)
