@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,18 +37,42 @@ def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None], size: int
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+    except (OSError, RuntimeError) as error:
         needed = f"; about {size / 2**20:.1f} MiB are needed" if size else ""
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        # torch.save answers a full disk with a RuntimeError of its own, behind which the system's stands.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
         raise StorageError(f"cannot write {path} ({reason}){needed}; any earlier version is intact") from error
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
 
 
+def require_writable(folder: Path) -> None:
+    """Makes a folder, or raises StorageError if files cannot be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(f"cannot write into {folder} ({error.strerror}): choose another folder") from error
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Writes ``content`` as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+    """Writes ``content`` as indented JSON, atomically. NaN and infinities, which JSON does not know, become null."""
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json(path: Path, what: str = "file") -> Any:

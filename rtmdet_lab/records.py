@@ -8,7 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,15 @@ def read_record(path: Path) -> RunRecord:
     """
     path = path / RECORD_NAME if path.is_dir() else path
     content = read_json(path, "record")
-    try:
-        return RunRecord(**content)
-    except TypeError as error:
-        raise DataError(f"{path} is not a run record ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is not a run record but a {type(content).__name__}")
+    known = {item.name: item.default is MISSING and item.default_factory is MISSING for item in fields(RunRecord)}
+    missing = [name for name, required in known.items() if required and name not in content]
+    unknown = [name for name in content if name not in known]
+    if missing or unknown:
+        what = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which this version does not know"
+        raise DataError(f"{path} is not a run record: it {what}")
+    return RunRecord(**content)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""One run, one record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rtmdet_lab import records
+from rtmdet_lab.errors import DataError, StorageError
+from rtmdet_lab.records import RunRecord, cpu_name, environment, git_revision, peak_memory_mb, read_record
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+from made_sets import assert_one_sentence
+
+
+def make_record(**changes) -> RunRecord:
+    return dataclasses.replace(
+        RunRecord(
+            model="rtmdet-tiny",
+            config={"train": {"epochs": 2}, "data": {"classes": ["a", "b"]}},
+            metrics={"AP": 0.25, "APs": -1.0},
+            per_class=[{"class": "a", "AP": 0.25, "objects": 3}],
+            data={"train": "a set", "train_images": 8, "val": "another", "val_images": 4},
+            seed=3,
+            seconds=12.5,
+            params_M=4.9,
+            macs_G=8.1,
+            peak_memory_mb={"process": 300.0},
+            history=[{"epoch": 0, "losses": {"loss_cls": 1.0}}],
+            environment={"python": "3.12"},
+        ),
+        **changes,
+    )
+
+
+def test_record_goes_to_disk_and_back(tmp_path):
+    record = make_record(budget="smoke", experiment="kernel_size", row="7x7")
+    path = record.write(tmp_path / "run")
+    assert path == tmp_path / "run" / "results.json"
+    assert read_record(tmp_path / "run") == read_record(path) == record
+
+
+def test_fields_that_were_not_given_have_defaults(tmp_path):
+    record = make_record()
+    assert (record.budget, record.experiment, record.row) == (None, None, None)
+    content = {key: value for key, value in dataclasses.asdict(record).items() if key not in ("budget", "row", "history")}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert read_record(tmp_path).history == []
+
+
+def test_record_of_a_class_without_objects_is_json_for_every_program(tmp_path):
+    # Its AP is not a number, and NaN is not JSON: jq, JavaScript and most other readers refuse such a file.
+    make_record(per_class=[{"class": "a", "AP": float("nan"), "objects": 0}]).write(tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse)
+
+
+def test_rewriting_replaces_the_whole_record(tmp_path):
+    make_record(history=[{"epoch": number} for number in range(200)]).write(tmp_path)
+    make_record(seed=4).write(tmp_path)
+    assert read_record(tmp_path).seed == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError) as error:
+        make_record().write(tmp_path / "file")
+    assert_one_sentence(error.value, str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        ("", "empty"),
+        ("{", "not valid JSON"),
+        ("[1, 2]", "not a run record"),
+        ("5", "not a run record"),
+        ("null", "not a run record"),
+        ('{"model": "x"}', "not a run record"),
+        ('{"unknown": 1}', "not a run record"),
+    ],
+    ids=str,
+)
+def test_what_is_no_record_is_refused_by_name(tmp_path, content, words):
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_text(content)
+    for given in (path, tmp_path):
+        with pytest.raises(DataError) as error:
+            read_record(given)
+        message = assert_one_sentence(error.value, str(path), words)
+        assert "__init__" not in message  # a name from inside the library tells a person nothing
+
+
+def test_environment_names_what_a_number_depends_on():
+    found = environment(torch.device("cpu"))
+    assert (
+        found["versions"]["torch"] == torch.__version__.partition("+")[0] or found["versions"]["torch"] in torch.__version__
+    )
+    assert {"torchvision", "numpy", "pycocotools", "rtmdet-lab"} <= set(found["versions"])
+    assert found["device"] == "cpu"
+    assert found["hardware"]["cpu"] == cpu_name() != ""
+    assert found["hardware"]["threads"] == torch.get_num_threads()
+    assert "gpu" not in found["hardware"]
+    json.dumps(found)
+
+
+def test_git_revision_is_none_where_there_is_no_checkout_or_no_git(monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
+    assert git_revision() is None
+
+    def no_git(*_, **__):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", no_git)
+    assert git_revision() is None
+
+
+def test_git_revision_tells_of_changes(monkeypatch, tmp_path):
+    def git(*arguments):
+        command = ["git", "-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false", *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+    try:
+        git("init", "--quiet")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("git is not usable here")
+    (tmp_path / "records.py").write_text("")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "x")
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
+    clean = git_revision()
+    assert len(clean) == 12
+    (tmp_path / "records.py").write_text("changed")
+    assert git_revision() == clean + "+changes"
+
+
+def test_memory_is_in_mebibytes():
+    peaks = peak_memory_mb(torch.device("cpu"))
+    assert set(peaks) == {"process", "largest_worker"}
+    assert 50 < peaks["process"] < 100_000  # torch alone is past 50
