@@ -52,6 +52,7 @@ def run_evaluation(
     model.eval()
     evaluator = task.new_evaluator()
     config = task.config.train
+    number = 0
     for number, (images, targets) in enumerate(iter_batches(loader, device, reporter), start=1):
         if cancelled():
             return None
@@ -66,6 +67,8 @@ def run_evaluation(
         states: list[Any] = [None] * world_size()
         torch.distributed.all_gather_object(states, evaluator.state())
         evaluator.merge(states)
+    elif number == 0:
+        raise DataError(f"no image of {loader.dataset.source.title} can be read: nothing to score")
     return evaluator
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rtmdet_lab.errors import StorageError
 from rtmdet_lab.files import write_atomic
 
 
@@ -36,10 +37,13 @@ class MetricsLog:
         write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
 
     def write(self, record: dict[str, Any]) -> None:
-        """Appends one epoch."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Appends one epoch; raises StorageError where there is no space."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise StorageError(f"cannot write {self.path} ({error.strerror})") from error
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -21,6 +21,7 @@ from rtmdet_lab.config import to_dict
 from rtmdet_lab.data.loaders import PipelineDataset, Source, TrainSampler, make_loader
 from rtmdet_lab.distributed import rank, world_size
 from rtmdet_lab.errors import StorageError, UserError
+from rtmdet_lab.files import require_writable
 from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.tasks.base import Task
@@ -76,6 +77,7 @@ def fit(
     run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
     if resume is True or (resume == "auto" and has_run):
         run.restore()
+    require_writable(out_dir)  # not after an epoch that is then lost
     with InterruptRequest() as request, run.log:
         try:
             return run.train(request, on_epoch_end)
@@ -225,10 +227,10 @@ class _Run:
             values = {name: value.item() for name, value in losses.items()}
             if not all(math.isfinite(value) for value in values.values()):
                 terms = ", ".join(f"{name} {value}" for name, value in values.items())
+                saved = f"; the state of the last finished epoch is in {self.out_dir}" if self.state.epoch else ""
                 raise NonFiniteLossError(
                     f"the loss is not finite at epoch {self.state.epoch + 1}, batch {batch + 1} ({terms}; images "
-                    f"{', '.join(map(str, image_ids))}): lower train.lr, or look at these images; the state of the last "
-                    f"finished epoch is in {self.out_dir}"
+                    f"{', '.join(map(str, image_ids))}): lower train.lr, or look at these images{saved}"
                 )
             for name, value in values.items():
                 self.state.sums[name] = self.state.sums.get(name, 0.0) + value

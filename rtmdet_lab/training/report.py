@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from typing import Any, Protocol, TextIO
 
 Record = dict[str, Any]  # one epoch: "epoch", "stage", "step", "lr", losses by name, and the metrics if it was validated
@@ -28,14 +29,16 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows no progress; a note becomes a warning, because nothing is left out in silence."""
 
     def start(self, epochs: int, batches: int, first_epoch: int, title: str) -> None: ...
     def step(self, epoch: int, batch: int, losses: dict[str, float], lr: float) -> None: ...
     def validating(self, done: int, total: int) -> None: ...
     def epoch(self, record: Record, history: list[Record]) -> None: ...
-    def note(self, message: str) -> None: ...
     def close(self) -> None: ...
+
+    def note(self, message: str) -> None:
+        warnings.warn(message, stacklevel=3)
 
 
 class PlainText(Silent):
@@ -44,6 +47,7 @@ class PlainText(Silent):
     def __init__(self, stream: TextIO | None = None, interval_s: float = LINE_INTERVAL_S) -> None:
         self.stream = stream
         self.interval_s = interval_s
+        self.last = time.monotonic()
 
     def start(self, epochs: int, batches: int, first_epoch: int, title: str) -> None:
         self.epochs, self.batches, self.first_epoch = epochs, batches, first_epoch
@@ -99,7 +103,10 @@ class TerminalBar(PlainText):
         self.progress.update(epoch * self.batches + batch - self.progress.n)
 
     def validating(self, done: int, total: int) -> None:
-        self.progress.set_description(f"validating {done}/{total}")
+        if hasattr(self, "progress"):
+            self.progress.set_description(f"validating {done}/{total}")
+        else:  # an evaluation on its own: no training was started
+            super().validating(done, total)
 
     def _print(self, line: str) -> None:
         if hasattr(self, "progress"):
@@ -146,7 +153,10 @@ class LiveCurves(PlainText):
     def _print(self, line: str) -> None:
         from html import escape
 
-        self.status.value = f"<code>{escape(line)}</code>"
+        if hasattr(self, "status"):
+            self.status.value = f"<code>{escape(line)}</code>"
+        else:
+            super()._print(line)
 
 
 def choose_reporter(kind: str = "auto") -> Reporter:
@@ -166,7 +176,8 @@ def choose_reporter(kind: str = "auto") -> Reporter:
 
 def in_interactive_notebook() -> bool:
     """Whether a person looks at this kernel. Servers name the notebook of a session; papermill's kernels have no name."""
-    return bool(os.environ.get("JPY_SESSION_NAME")) or ("VSCODE_PID" in os.environ and "ipykernel" in sys.modules)
+    named = bool(os.environ.get("JPY_SESSION_NAME")) or "VSCODE_PID" in os.environ
+    return named and "ipykernel" in sys.modules  # a command started from a cell inherits the name, but is no kernel
 
 
 def describe(record: Record, epochs: int) -> str:

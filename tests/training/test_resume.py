@@ -40,6 +40,7 @@ SETTINGS = {
     "train.lr": 0.001,
     "train.workers": 0,
 }
+SHORT = {"train.epochs": 2, "train.weak_epochs": 1}
 
 
 def make_task(**extra):
@@ -91,7 +92,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "moment", [(0, 1), (0, 4), (1, 2), (2, 3), (3, 4), ("validation", 1)], ids=lambda moment: f"{moment[0]}-{moment[1]}"
+    "moment", [(0, 1), (0, 4), (2, 3), ("validation", 1)], ids=lambda moment: f"{moment[0]}-{moment[1]}"
 )
 def test_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, whole, moment):
     with pytest.raises(TrainingInterrupted) as stopped:
@@ -102,27 +103,27 @@ def test_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, whole,
 
 
 def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weights(tmp_path):
-    extra = {"train.workers": 2, "train.accumulate": 2}
+    extra = {"train.workers": 1, "train.accumulate": 2, "train.epochs": 2, "train.weak_epochs": 0}
     run(tmp_path / "whole", **extra)
     with pytest.raises(TrainingInterrupted):
-        run(tmp_path / "parts", stop_after=(1, 2), **extra)
+        run(tmp_path / "parts", stop_after=(0, 2), **extra)
     run(tmp_path / "parts", resume="auto", **extra)
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
 
 
 def test_metrics_log_has_each_epoch_once_after_a_resume(tmp_path):
     with pytest.raises(TrainingInterrupted):
-        run(tmp_path, stop_after=(2, 1))
+        run(tmp_path, stop_after=(1, 1), **SHORT)
     (tmp_path / "metrics.jsonl").open("a").write('{"step": 10')  # a line that a kill cut short
-    history = run(tmp_path, resume=True)
+    history = run(tmp_path, resume=True, **SHORT)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == len(history) == 4
+    assert len(lines) == len(history) == 2
 
 
 def test_finished_run_is_not_trained_again(tmp_path):
-    run(tmp_path)
+    run(tmp_path, **SHORT)
     before = (tmp_path / "last.safetensors").stat().st_mtime_ns
-    assert len(run(tmp_path, resume="auto")) == 4
+    assert len(run(tmp_path, resume="auto", **SHORT)) == 2
     assert (tmp_path / "last.safetensors").stat().st_mtime_ns == before
 
 
@@ -139,13 +140,14 @@ def test_resume_with_other_settings_names_them(tmp_path):
 
 
 def test_resume_without_a_run_and_from_a_damaged_state_say_so(tmp_path):
-    with pytest.raises(CheckpointError, match="no last.state"):
+    with pytest.raises(CheckpointError, match=r"no last\.state"):
         run(tmp_path, resume=True)
     (tmp_path / STATE_NAME).write_bytes(b"PK\x03\x04 not a state")
     with pytest.raises(CheckpointError, match="is damaged"):
         run(tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_killed_process_loses_at_most_the_epoch_it_was_in(tmp_path, whole):
     program = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

@@ -1,0 +1,86 @@
+"""One line per epoch, and TensorBoard events beside it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rtmdet_lab.errors import StorageError
+from rtmdet_lab.training.log import MetricsLog
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_sets import assert_one_sentence
+
+
+def record(epoch: int, **extra) -> dict:
+    return {
+        "epoch": epoch,
+        "stage": "strong",
+        "step": 10 * (epoch + 1),
+        "lr": 0.001,
+        "losses": {"loss_cls": 1.0 / (epoch + 1)},
+        "seconds": 2.0,
+        "images_per_s": 8.0,
+    } | extra
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reader = EventAccumulator(str(folder / "tensorboard"))
+    reader.Reload()
+    return {tag: [(one.step, one.value) for one in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+
+
+def test_each_epoch_is_a_line_and_a_point_in_tensorboard(tmp_path):
+    with MetricsLog(tmp_path / "run") as log:
+        for epoch in range(3):
+            log.write(record(epoch, **({"metrics": {"AP": 0.25}} if epoch == 2 else {})))
+    assert lines(tmp_path / "run") == [record(0), record(1), record(2, metrics={"AP": 0.25})]
+    found = events(tmp_path / "run")
+    assert set(found) == {"lr", "images_per_s", "losses/loss_cls", "metrics/AP"}
+    assert [step for step, _ in found["losses/loss_cls"]] == [10, 20, 30]
+    assert [value for _, value in found["losses/loss_cls"]] == pytest.approx([1.0, 0.5, 1 / 3])
+    assert found["metrics/AP"] == [(30, 0.25)]
+
+
+def test_lines_are_on_disk_before_the_log_is_closed(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        log.write(record(0))
+        assert lines(tmp_path) == [record(0)]
+
+
+def test_resumed_log_forgets_what_came_after_the_state(tmp_path, monkeypatch):
+    with MetricsLog(tmp_path) as log:
+        for epoch in range(4):
+            log.write(record(epoch))
+    (tmp_path / "metrics.jsonl").open("a").write('{"epoch": 4, "st')  # cut short by a kill
+    later = time.time() + 60  # event files are read in the order of the second in their names
+    monkeypatch.setattr(time, "time", lambda: later)
+    with MetricsLog(tmp_path) as log:
+        log.forget_after(20)
+        log.write(record(2, seconds=9.0))
+    assert lines(tmp_path) == [record(0), record(1), record(2, seconds=9.0)]
+    assert [step for step, _ in events(tmp_path)["lr"]] == [10, 20, 30]
+
+
+def test_forgetting_without_a_log_and_closing_without_a_line_do_nothing(tmp_path):
+    with MetricsLog(tmp_path / "new") as log:
+        log.forget_after(5)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_is_one_sentence(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with MetricsLog(tmp_path) as log, pytest.raises(StorageError) as error:
+        log.write(record(0))
+    assert_one_sentence(error.value, "metrics.jsonl", "No space left")
