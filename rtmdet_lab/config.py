@@ -136,6 +136,10 @@ class LossConfig:
     bbox_weight: float = 2.0
     quality_weighting: bool = True  # weight each positive's box loss with its matched IoU
 
+    def __post_init__(self) -> None:
+        for name in ("cls_weight", "cls_beta", "bbox_weight"):
+            _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "zero or more")
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -164,6 +168,8 @@ class AugmentConfig:
         for name in ("mosaic_cache", "mixup_cache"):
             size = getattr(self, name)
             _require(size is None or size >= 1, f"augment.{name}", size, "at least 1")
+        for name in ("hue", "saturation", "value"):
+            _require(getattr(self, name) >= 0, f"augment.{name}", getattr(self, name), "zero or more")
         for name in ("mixup_prob", "flip_prob"):
             prob = getattr(self, name)
             _require(prob is None or 0 <= prob <= 1, f"augment.{name}", prob, "between 0 and 1")
@@ -205,7 +211,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "val_interval", "ema_gamma"):
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
-        for name in ("weak_epochs", "warmup_steps", "workers", "weight_decay"):
+        for name in ("weak_epochs", "warmup_steps", "warmup_factor", "workers", "momentum", "weight_decay"):
             _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "zero or more")
         _require(self.lr is None or self.lr >= 0, "train.lr", self.lr, "zero or more")
         _require(0 <= self.lr_floor <= 1, "train.lr_floor", self.lr_floor, "between 0 and 1")

@@ -40,8 +40,8 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
     given = _assignments(injected[-1]) if injected else {}
     for name, value in given.items():
         if name not in known:
-            near = did_you_mean(name, known)
-            raise UnknownNameError(f"no parameter {name!r}: {near} this notebook has {', '.join(known)}")
+            hint = f"{did_you_mean(name, known)} this notebook has {', '.join(known)}".lstrip()
+            raise UnknownNameError(f"no parameter {name!r}: {hint}")
         _check_type(name, value, known[name])
     return known | given
 
@@ -58,14 +58,19 @@ def _assignments(cell: str) -> dict[str, Any]:
     for statement in ast.parse(cell).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             values[statement.targets[0].id] = _value(statement.value)
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+            values[statement.target.id] = _value(statement.value)
     return values
 
 
 def _value(node: ast.expr) -> Any:
+    """Returns the value of a literal or of float("inf"), as papermill writes infinities and NaN; None for other code."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float" and node.args:
+        return float(ast.literal_eval(node.args[0]))
     try:
         return ast.literal_eval(node)
-    except ValueError:  # papermill writes infinities and NaN as float("inf")
-        return float(ast.literal_eval(node.args[0])) if isinstance(node, ast.Call) and node.args else None
+    except ValueError:
+        return None
 
 
 def _check_type(name: str, value: Any, default: Any) -> None:

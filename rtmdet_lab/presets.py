@@ -65,8 +65,8 @@ def parse_model_name(name: str) -> tuple[TaskName, Size]:
             if name == TASK_PREFIX[task] + size:
                 return task, size
 
-    near = did_you_mean(name, model_names(), cutoff=0.4)
-    raise UnknownNameError(f"no model {name!r}: {near} known are {', '.join(model_names())}".replace(":  ", ": "))
+    hint = f"{did_you_mean(name, model_names(), cutoff=0.4)} known are {', '.join(model_names())}".lstrip()
+    raise UnknownNameError(f"no model {name!r}: {hint}")
 
 
 def resolve_model(config: ModelConfig) -> ModelConfig:

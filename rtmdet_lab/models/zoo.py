@@ -109,5 +109,5 @@ def zoo_entry(name: str) -> ZooEntry:
     """
     if name in ZOO:
         return ZOO[name]
-    near = did_you_mean(name, ZOO)
-    raise UnknownNameError(f"no file and no published weights {name!r}: {near} `rtmdet-lab models` lists all")
+    hint = f"{did_you_mean(name, ZOO)} `rtmdet-lab models` lists all".lstrip()
+    raise UnknownNameError(f"no file and no published weights {name!r}: {hint}")
