@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.config import ExperimentConfig, from_dict, with_overrides
-from rtmdet_lab.errors import CheckpointError
+from rtmdet_lab.errors import CheckpointError, UserError
 from rtmdet_lab.models.checkpoints import Checkpoint, guess_size, load_checkpoint, locate, read_checkpoint
 from rtmdet_lab.models.zoo import ZOO
 from rtmdet_lab.presets import TASK_PREFIX, parse_model_name
@@ -33,9 +33,10 @@ def task_from_checkpoint(
     path = locate(source)
     checkpoint = read_checkpoint(path)
     config = _config_of(checkpoint, str(source), model)
-    names = tuple(classes) if classes else checkpoint.classes
-    count = len(names) if names else _num_classes(checkpoint, path)
-    names = names or tuple(f"class {label}" for label in range(count))
+    count = _num_classes(checkpoint, path)
+    names = tuple(classes or checkpoint.classes or (f"class {label}" for label in range(count)))
+    if len(names) != count:
+        raise CheckpointError(f"{path} was made for {count} class(es), but {len(names)} are named: name each of its classes")
     overrides = {"model.num_classes": count, "data.classes": list(names), "model.pretrained_backbone": False}
     config = with_overrides(config, overrides | {f"test.{name}": value for name, value in test_settings.items()})
     task = build_task(config)
@@ -46,7 +47,10 @@ def task_from_checkpoint(
 
 def _config_of(checkpoint: Checkpoint, source: str, model: str | None) -> ExperimentConfig:
     if checkpoint.config is not None:
-        config = from_dict(checkpoint.config)
+        try:
+            config = from_dict(checkpoint.config)
+        except UserError as error:
+            raise CheckpointError(f"{source} was written with settings that this version cannot use: {error}") from error
         name = TASK_PREFIX[config.task] + config.model.size
         if model is not None and model != name:
             raise CheckpointError(f"{source} holds a {name}, not a {model}: leave the model name out")

@@ -79,7 +79,9 @@ def run(
     device: str = "auto",
     resume: bool | Literal["auto"] = False,
     reporter: Reporter | None = None,
-    **labels: Any,
+    experiment: str | None = None,
+    row: str | None = None,
+    budget: str | None = None,
 ) -> RunRecord:
     """Trains and evaluates what ``config`` says, and returns the record it leaves in ``out_dir``.
 
@@ -89,7 +91,7 @@ def run(
     Args:
         device: "cpu", "cuda", or "auto": the GPU where there is one.
         resume: continue the run that ``out_dir`` holds; "auto" does so if there is one.
-        labels: ``experiment``, ``row`` and ``budget`` for the record.
+        experiment, row, budget: labels for the record.
     """
     out_dir = Path(out_dir)
     chosen = choose_device(device)
@@ -122,7 +124,9 @@ def run(
         peak_memory_mb=peak_memory_mb(chosen),
         history=history,
         environment=environment(chosen),
-        **labels,
+        budget=budget,
+        experiment=experiment,
+        row=row,
     )
     record.write(out_dir)
     return record
@@ -143,8 +147,10 @@ def choose_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise SettingError(f"device is {name!r}, but must be auto, cpu or cuda") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise SettingError(f"device is {name!r}, but must be auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingError("device is 'cuda', but this machine has no usable GPU: use cpu or auto")
     return device

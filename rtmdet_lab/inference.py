@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: its tensors refuse to be changed or learned from afterwards
 def predict(
     model: RTMDet,
     images: Any,
@@ -82,8 +82,8 @@ def _groups(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 def _samples(images: Any) -> Iterator[tuple[tv_tensors.Image, ImageMeta]]:
     """Yields (image, meta) one by one: a folder of many images is not held in memory."""
-    single = isinstance(images, (str, Path, np.ndarray, Tensor)) and getattr(images, "ndim", 3) == 3
-    for number, source in enumerate([images] if single else images):
+    one = isinstance(images, (str, Path, np.ndarray, Tensor)) and getattr(images, "ndim", 3) == 3
+    for number, source in enumerate(images if isinstance(images, Iterable) and not one else [images]):
         if isinstance(source, (str, Path)):
             for path in image_paths(Path(source)):
                 image = read_image(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rtmdet_lab.config import ExperimentConfig, TaskName, TestConfig
+from rtmdet_lab.errors import SettingError
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.detection import decode_boxes, detection_task
@@ -21,5 +22,11 @@ def decode_for(task: TaskName) -> Callable[[DensePredictions, Sequence[ImageMeta
 
 
 def build_task(config: ExperimentConfig) -> Task:
-    """Returns network, assigner, losses, decoding and evaluator for ``config.task``."""
+    """Returns network, assigner, losses, decoding and evaluator for ``config.task``.
+
+    Raises:
+        SettingError: a task that is not built yet.
+    """
+    if config.task not in TASKS:
+        raise SettingError(f"task is {config.task!r}, but this version has only {', '.join(TASKS)}")
     return TASKS[config.task](config)

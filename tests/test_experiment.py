@@ -1,0 +1,297 @@
+"""A whole run on a set of a few images, and what it leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rtmdet_lab.config import ExperimentConfig, from_dict, with_overrides
+from rtmdet_lab.errors import CheckpointError, DataError, SettingError, StorageError, UnknownNameError
+from rtmdet_lab.experiment import choose_device, open_data, prepare, run, with_classes, with_file_ids
+from rtmdet_lab.models.checkpoints import read_checkpoint
+from rtmdet_lab.records import read_record
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+from made_runs import Recorder, weights_of
+from made_sets import (
+    CATEGORIES,
+    TINY,
+    annotation,
+    assert_one_sentence,
+    content,
+    data_settings,
+    image,
+    write_annotations,
+    write_set,
+)
+
+SHORT = {"train.epochs": 1, "train.weak_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("set"))
+
+
+def config_of(folder: Path, **changes) -> ExperimentConfig:
+    return with_overrides(ExperimentConfig(), TINY | data_settings(folder) | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(made, tmp_path_factory):
+    """Returns (config, folder, record) of one run."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    config = config_of(made)
+    labels = {"experiment": "kernel_size", "row": "7x7", "budget": "smoke"}
+    return config, folder, run(config, folder, device="cpu", reporter=Recorder(), **labels)
+
+
+def test_run_leaves_weights_state_metrics_detections_and_record(finished):
+    _, folder, _ = finished
+    assert {path.name for path in folder.iterdir()} == {
+        "last.state",
+        "last.safetensors",
+        "best.safetensors",
+        "metrics.jsonl",
+        "tensorboard",
+        "predictions.json",
+        "results.json",
+    }
+
+
+def test_record_is_complete_and_that_on_disk(finished):
+    config, folder, record = finished
+    assert read_record(folder) == record
+    assert record.model == "rtmdet-nano"
+    assert record.seed == config.seed == 0
+    assert record.data == {
+        "train": "a set made for a test",
+        "train_images": 8,
+        "val": "a set made for a test",
+        "val_images": 4,
+    }
+    assert (record.experiment, record.row, record.budget) == ("kernel_size", "7x7", "smoke")
+    assert set(record.metrics) >= {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
+    assert [row["class"] for row in record.per_class] == ["wide", "tall"]
+    assert sum(row["objects"] for row in record.per_class) == 4
+    assert [one["stage"] for one in record.history] == ["strong", "weak"]
+    assert record.seconds == pytest.approx(sum(one["seconds"] for one in record.history))
+    assert record.environment["device"] == "cpu"
+    assert record.peak_memory_mb["process"] > 50
+
+
+def test_record_has_the_effective_config_with_nothing_left_to_presets(finished):
+    config, _, record = finished
+    assert record.config["model"]["num_classes"] == 2
+    assert record.config["data"]["classes"] == ["wide", "tall"]
+    assert record.config["test"]["input_size"] == 64
+    assert record.config["model"]["depthwise"] is True
+    assert record.config["augment"]["pop"] == "oldest"
+    again = from_dict(record.config)
+    assert again.train.lr == config.train.lr
+    assert dataclasses.replace(again.model, num_classes=80).width == 0.125
+
+
+def test_cost_in_the_record_is_that_of_the_model(finished):
+    _, folder, record = finished
+    tensors = read_checkpoint(folder / "last.safetensors").tensors
+    weights = sum(value.numel() for key, value in tensors.items() if "running" not in key and "num_batches" not in key)
+    assert record.params_M == pytest.approx(weights / 1e6)
+    assert 0 < record.macs_G < 0.1
+
+
+def test_metrics_are_those_of_the_best_weights(finished):
+    _, _, record = finished
+    assert record.metrics["AP"] == pytest.approx(max(one["metrics"]["AP"] for one in record.history), abs=1e-9)
+
+
+def test_detections_have_the_ids_of_the_annotation_file(finished, made):
+    _, folder, _ = finished
+    found = json.loads((folder / "predictions.json").read_text())
+    assert found
+    assert {one["category_id"] for one in found} <= {3, 7}
+    assert {one["image_id"] for one in found} <= {1, 2, 3, 4}
+    from rtmdet_lab.evaluation.coco import evaluate_coco
+
+    scores = evaluate_coco(folder / "predictions.json", made / "annotations" / "instances_val.json")
+    assert scores["bbox"]["AP"] == pytest.approx(finished[2].metrics["AP"], abs=1e-6)
+
+
+def test_file_ids_by_hand():
+    results = [{"category_id": 1, "score": 0.5}, {"category_id": 2, "score": 0.25}]
+    assert [one["category_id"] for one in with_file_ids(results, (3, 7))] == [3, 7]
+    assert results[0]["category_id"] == 1  # the evaluator keeps its own
+
+
+def test_finished_run_is_not_trained_again_and_refused_without_resume(finished, made):
+    config, folder, record = finished
+    before = (folder / "last.safetensors").stat().st_mtime_ns
+    again = run(config, folder, device="cpu", resume="auto", reporter=Recorder())
+    assert (folder / "last.safetensors").stat().st_mtime_ns == before
+    assert again.metrics == record.metrics
+    assert again.history == record.history
+    with pytest.raises(StorageError) as error:
+        run(config, folder, device="cpu", reporter=Recorder())
+    assert_one_sentence(error.value, str(folder), "--resume")
+
+
+def test_auto_resume_starts_where_there_is_no_run(made, tmp_path):
+    config = config_of(made, **SHORT)
+    assert len(run(config, tmp_path / "new", device="cpu", resume="auto", reporter=Recorder()).history) == 1
+    with pytest.raises(CheckpointError) as error:
+        run(config, tmp_path / "none", device="cpu", resume=True, reporter=Recorder())
+    assert_one_sentence(error.value, "none")
+
+
+@pytest.mark.parametrize("name", ["train_images", "train_annotations", "val_images", "val_annotations"])
+def test_missing_path_is_named_with_the_way_out(made, tmp_path, name):
+    with pytest.raises(DataError) as error:
+        run(config_of(made, **{f"data.{name}": ""}), tmp_path / "run", reporter=Recorder())
+    assert_one_sentence(error.value, f"data.{name}", "data generate")
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_of_the_data_decide_the_network(made):
+    train, val = open_data(config_of(made, **{"data.classes": ["tall"]}))
+    assert train.classes == val.classes == ("tall",)
+    config = with_classes(ExperimentConfig(), ("a", "b", "c"))
+    assert config.model.num_classes == 3
+    assert config.data.classes == ("a", "b", "c")
+    task, report = prepare(config_of(made), ("tall",))
+    assert task.model.num_classes == 1
+    assert report is None
+
+
+def test_validation_classes_are_matched_by_name(tmp_path):
+    write_set(tmp_path, train=4, val=2)
+    # The validation file has the same classes under other ids, in another order, and one more.
+    known = [{"id": 50, "name": "other"}, {"id": 9, "name": "tall"}, {"id": 4, "name": "wide"}]
+    write_annotations(
+        tmp_path / "annotations" / "instances_val.json",
+        content([image(1), image(2)], [annotation(1, 1, 9), annotation(2, 2, 4), annotation(3, 2, 50)], known),
+    )
+    train, val = open_data(config_of(tmp_path))
+    assert train.classes == val.classes == ("wide", "tall")
+    assert [record.labels for record in val.records] == [[1], [0]]
+    assert val.category_ids == (4, 9)
+
+
+def test_class_that_only_the_training_set_has_is_named(tmp_path):
+    write_set(tmp_path, train=4, val=2)
+    path = tmp_path / "annotations" / "instances_val.json"
+    write_annotations(path, content([image(1)], [], CATEGORIES[:1]))
+    with pytest.raises(DataError) as error:
+        open_data(config_of(tmp_path))
+    assert_one_sentence(error.value, str(path), "'tall'")
+
+
+def test_unknown_class_is_named_before_anything_is_written(made, tmp_path):
+    with pytest.raises(DataError) as error:
+        run(config_of(made, **{"data.classes": ["wid"]}), tmp_path / "run", reporter=Recorder())
+    assert_one_sentence(error.value, "'wid'", "did you mean 'wide'?")
+    assert not (tmp_path / "run").exists()
+
+
+def test_seed_draws_the_first_weights(made):
+    first = weights_of(prepare(config_of(made), ("a",))[0].model)
+    again = weights_of(prepare(config_of(made), ("a",))[0].model)
+    other = weights_of(prepare(config_of(made, seed=1), ("a",))[0].model)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_initial_weights_are_loaded_whole(finished, made):
+    _, folder, _ = finished
+    config = config_of(made, **{"train.init_weights": str(folder / "best.safetensors")})
+    task, report = prepare(config, ("wide", "tall"))
+    wanted = read_checkpoint(folder / "best.safetensors").tensors
+    own = task.model.state_dict()
+    assert all(torch.equal(own[key], wanted[key]) for key in own)
+    assert report.missing == []
+
+
+def test_initial_weights_for_other_classes_offer_to_keep_all_but_the_predictors(finished, made):
+    _, folder, _ = finished
+    settings = {"train.init_weights": str(folder / "best.safetensors")}
+    with pytest.raises(CheckpointError) as error:
+        prepare(config_of(made, **settings), ("a", "b", "c"))
+    assert_one_sentence(error.value, "2 class", "3", "--reset-predictors")
+    task, report = prepare(config_of(made, **settings, **{"train.reset_predictors": True}), ("a", "b", "c"))
+    assert report.skipped
+    assert all("rtm_cls" in key for key in report.skipped)
+    wanted = read_checkpoint(folder / "best.safetensors").tensors
+    own = task.model.state_dict()
+    assert all(torch.equal(own[key], wanted[key]) for key in own if key not in report.skipped)
+
+
+@pytest.mark.parametrize(
+    ("weights", "kind", "words"),
+    [
+        ("gone.pth", CheckpointError, "gone.pth"),
+        ("rtmdet-tiny-coc", UnknownNameError, "rtmdet-tiny-coco"),
+    ],
+)
+def test_initial_weights_that_are_not_there_are_named_before_anything_is_written(made, tmp_path, weights, kind, words):
+    with pytest.raises(kind) as error:
+        run(config_of(made, **{"train.init_weights": weights}), tmp_path / "run", reporter=Recorder())
+    assert_one_sentence(error.value, words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_from_initial_weights_trains_on(finished, made, tmp_path):
+    _, folder, _ = finished
+    config = config_of(made, **SHORT, **{"train.init_weights": str(folder / "best.safetensors")})
+    record = run(config, tmp_path / "second", device="cpu", reporter=Recorder())
+    assert record.config["train"]["init_weights"].endswith("best.safetensors")
+
+
+def test_one_class_of_two_can_be_trained_and_scored(made, tmp_path):
+    record = run(config_of(made, **SHORT, **{"data.classes": ["tall"]}), tmp_path / "run", device="cpu", reporter=Recorder())
+    assert [row["class"] for row in record.per_class] == ["tall"]
+    found = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    assert {one["category_id"] for one in found} <= {7}
+
+
+def test_validation_set_without_objects_gets_a_record_that_is_json(tmp_path):
+    write_set(tmp_path, train=4, val=2)
+    write_annotations(tmp_path / "annotations" / "instances_val.json", content([image(1), image(2)], []))
+    record = run(config_of(tmp_path, **SHORT), tmp_path / "run", device="cpu", reporter=Recorder())
+    assert record.metrics["AP"] == -1
+    text = (tmp_path / "run" / "results.json").read_text()
+    assert "NaN" not in text
+
+
+def test_misspelt_label_is_refused_before_the_training(made, tmp_path):
+    with pytest.raises(TypeError, match="rwo"):
+        run(config_of(made, **SHORT), tmp_path / "run", device="cpu", reporter=Recorder(), rwo="7x7")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["tpu", "gpu", "", "cuda:x"])
+def test_unknown_device_names_the_known_ones(name):
+    with pytest.raises(SettingError) as error:
+        choose_device(name)
+    assert_one_sentence(error.value, repr(name), "cpu", "cuda")
+
+
+def test_device_is_the_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device().type == "cpu"
+    with pytest.raises(SettingError) as error:
+        choose_device("cuda")
+    assert_one_sentence(error.value, "no usable GPU")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device().type == "cuda"
+    assert choose_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["hpu", "meta"])
+def test_device_that_torch_knows_and_this_library_does_not_is_refused(name):
+    with pytest.raises(SettingError) as error:
+        choose_device(name)
+    assert_one_sentence(error.value, repr(name))

@@ -1,0 +1,248 @@
+"""From images of any form to boxes in their own pixels."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.testing import assert_close
+
+from rtmdet_lab.checkpoint_task import task_from_checkpoint
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.inference import image_paths, predict
+from rtmdet_lab.structures import DensePredictions, Priors
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+from made_sets import assert_one_sentence
+
+
+class Finder(nn.Module):
+    """A "detector" that finds what is brighter than half, to see where boxes end up; it has one point."""
+
+    task = "detection"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.batches: list[tuple[int, ...]] = []
+
+    def forward(self, images):
+        self.batches.append(tuple(images.shape))
+        boxes, logits = [], []
+        for image in images:
+            rows, columns = (image.min(dim=0).values > 1.2).nonzero(as_tuple=True)
+            found = len(rows) > 0
+            edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if found else (0, 0, 1, 1)
+            boxes.append(torch.tensor([[float(one) for one in edges]]))
+            logits.append(torch.tensor([[4.0, -20.0] if found else [-20.0, -20.0]]))
+        priors = Priors(torch.zeros(1, 2), torch.full((1,), 8.0))
+        return DensePredictions(torch.stack(logits), torch.stack(boxes), priors)
+
+
+def picture(height: int, width: int, box) -> np.ndarray:
+    pixels = np.full((height, width, 3), 40, dtype=np.uint8)
+    x1, y1, x2, y2 = box
+    pixels[y1:y2, x1:x2] = 255
+    return pixels
+
+
+SIZES = {(100, 160): [20, 30, 90, 70], (333, 97): [11, 200, 60, 301], (64, 64): [8, 8, 40, 24], (31, 250): [100, 5, 200, 27]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Returns a folder with one picture per size, in the order of their names."""
+    for number, (size, box) in enumerate(SIZES.items()):
+        Image.fromarray(picture(*size, box)).save(tmp_path / f"{number}.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+@pytest.mark.parametrize("input_size", [64, 320])
+def test_boxes_are_in_the_pixels_of_each_image(input_size):
+    found = predict(Finder(), [picture(*size, box) for size, box in SIZES.items()], input_size=input_size, batch_size=3)
+    for one, ((height, width), box) in zip(found, SIZES.items(), strict=True):
+        assert len(one) == 1
+        # An edge is found to a pixel of the network's canvas.
+        pixel = max(height, width) / input_size
+        assert_close(one.boxes[0], torch.tensor(box, dtype=torch.float32), rtol=0, atol=max(pixel, 1.0) * 1.1)
+        assert one.scores.item() == pytest.approx(torch.tensor(4.0).sigmoid().item(), abs=1e-6)
+        assert one.labels.tolist() == [0]
+        assert one.meta.original_size == (height, width)
+
+
+def test_every_form_of_an_image_gives_the_same(folder):
+    array = np.asarray(Image.open(folder / "0.png"))
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    single = [folder / "0.png", str(folder / "0.png"), array, tensor, tensor.contiguous(), array[:, ::-1][:, ::-1]]
+    boxes = [predict(Finder(), form, input_size=64)[0].boxes for form in single]
+    boxes += [predict(Finder(), [form], input_size=64)[0].boxes for form in single]
+    boxes.append(predict(Finder(), tensor[None], input_size=64)[0].boxes)  # a batch is several images
+    boxes.append(predict(Finder(), array[None], input_size=64)[0].boxes)
+    assert all(torch.equal(one, boxes[0]) for one in boxes)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_order_is_kept_over_folders_files_and_arrays(folder, batch_size):
+    model = Finder()
+    mixed = (
+        form
+        for form in [picture(50, 50, [1, 1, 20, 20]), folder, str(folder / "2.png"), torch.zeros(3, 9, 9, dtype=torch.uint8)]
+    )
+    found = predict(model, mixed, input_size=64, batch_size=batch_size)
+    assert [one.meta.original_size for one in found] == [(50, 50), *SIZES, (64, 64), (9, 9)]
+    assert [shape[0] for shape in model.batches] == [batch_size] * (7 // batch_size) + (
+        [7 % batch_size] if 7 % batch_size else []
+    )
+    assert {shape[1:] for shape in model.batches} == {(3, 64, 64)}
+    assert len(found[-1]) == 0  # nothing bright
+
+
+def test_folder_is_its_images_in_the_order_of_their_names(folder):
+    assert [path.name for path in image_paths(folder)] == ["0.png", "1.png", "2.png", "3.png"]
+    (folder / "a.JPG").write_bytes((folder / "0.png").read_bytes())
+    assert image_paths(folder)[-1].name == "a.JPG"  # suffixes of cameras are capital
+    assert [one.meta.image_id for one in predict(Finder(), folder, input_size=64)][:2] == ["0.png", "1.png"]
+
+
+def test_array_of_a_pillow_image_is_used_without_a_warning(folder):
+    array = np.asarray(Image.open(folder / "0.png"))
+    assert not array.flags.writeable  # the usual way to get an array, and a read-only one
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        predict(Finder(), array, input_size=64)
+
+
+def test_no_images_give_no_detections():
+    assert predict(Finder(), []) == []
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_mode_of_the_model_is_kept_even_after_an_error(folder, training):
+    model = Finder().train(training)
+    predict(model, folder, input_size=64)
+    assert model.training == training
+    with pytest.raises(DataError):
+        predict(model, folder / "gone.png")
+    assert model.training == training
+
+
+def test_network_runs_in_eval_mode_without_gradients():
+    modes = []
+
+    class Watched(Finder):
+        def forward(self, images):
+            modes.append((self.training, torch.is_grad_enabled()))
+            return super().forward(images)
+
+    predict(Watched().train(), picture(50, 50, [1, 1, 20, 20]), input_size=64)
+    assert modes == [(False, False)]
+
+
+def test_detections_belong_to_the_caller():
+    (found,) = predict(Finder(), picture(50, 50, [1, 1, 20, 20]), input_size=64)
+    found.boxes += 1  # tensors made in inference mode would refuse this
+    (found.scores * torch.ones(1, requires_grad=True)).sum().backward()
+
+
+def test_threshold_and_limit_are_applied():
+    bright = picture(50, 50, [1, 1, 20, 20])
+    assert len(predict(Finder(), bright, input_size=64, score_threshold=0.99)[0]) == 0
+    assert len(predict(Finder(), bright, input_size=64, score_threshold=0.0, max_per_image=1)[0]) == 1
+    assert len(predict(Finder(), bright, input_size=64, score_threshold=0.0)[0]) == 2  # two classes at one point
+
+
+def test_input_is_not_changed():
+    array = picture(50, 50, [1, 1, 20, 20])
+    before = array.copy()
+    predict(Finder(), array, input_size=64)
+    np.testing.assert_array_equal(array, before)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.zeros((5, 5, 3)),
+        np.zeros((5, 5), dtype=np.uint8),
+        [np.zeros((5, 5), dtype=np.uint8)],
+        np.zeros((5, 5, 4), dtype=np.uint8),
+        torch.zeros(3, 5, 5),
+        torch.zeros(5, 5, 3, dtype=torch.uint8),
+        [torch.zeros(1, 5, 5, dtype=torch.uint8)],
+        Image.new("RGB", (5, 5)),
+        [Image.new("RGB", (5, 5))],
+        [None],
+        None,
+        5,
+        [5],
+        b"bytes",
+    ],
+    ids=lambda value: f"{type(value).__name__}-{getattr(value, 'dtype', '')}-{getattr(value, 'shape', '')}",
+)
+def test_what_is_no_image_is_refused_in_one_sentence(bad):
+    with pytest.raises(DataError) as error:
+        predict(Finder(), bad)
+    assert_one_sentence(error.value, "path", "array", "tensor")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.jpg").write_text("no image")
+    for path, word in (("gone.jpg", "does not exist"), ("empty", "no image"), ("text.jpg", "not an image")):
+        with pytest.raises(DataError) as error:
+            predict(Finder(), tmp_path / path)
+        assert_one_sentence(error.value, path, word)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"input_size": 100}, "multiple of 32"),
+        ({"input_size": 0}, "multiple of 32"),
+        ({"score_threshold": 1.5}, "score_threshold"),
+        ({"nms_iou": 0.0}, "nms_iou"),
+        ({"max_per_image": 0}, "max_per_image"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+    ids=str,
+)
+def test_impossible_setting_is_named(settings, words):
+    with pytest.raises(SettingError) as error:
+        predict(Finder(), picture(50, 50, [1, 1, 20, 20]), **settings)
+    assert_one_sentence(error.value, words)
+
+
+def test_published_weights_give_the_expected_detections(real_data):
+    task = task_from_checkpoint(real_data / "checkpoints" / "rtmdet_nano_person.pth")
+    coco = real_data / "coco-mini"
+    data = CocoDataset(coco / "val2017", coco / "annotations" / "instances_val2017.json")
+    expected: dict[int, list[dict]] = {record.image_id: [] for record in data.records}
+    for one in json.loads((coco / "expected_person_detections_320.json").read_text()):
+        expected[one["image_id"]].append(one)
+    paths = [coco / "val2017" / record.file_name for record in data.records]
+    settings = {"input_size": 320, "score_threshold": 0.05, "nms_iou": 0.6, "max_per_level": 1000, "max_per_image": 100}
+    found = predict(task.model, paths, batch_size=16, **settings)
+    compared = 0
+    for record, one in zip(data.records, found, strict=True):
+        # What is near the threshold may fall on either side of it.
+        sure = one[one.scores >= 0.3 + 0.002]
+        wanted = sorted(expected[record.image_id], key=lambda entry: -entry["score"])
+        assert len(sure) <= len(wanted), record.file_name
+        assert len(wanted) <= int((one.scores >= 0.3 - 0.002).sum()), record.file_name
+        for entry in wanted:
+            x, y, width, height = entry["bbox"]
+            box = torch.tensor([x, y, x + width, y + height])
+            difference = (one.boxes - box).abs().amax(dim=1)
+            nearest = int(difference.argmin())
+            assert difference[nearest] <= 0.5, record.file_name
+            assert abs(one.scores[nearest].item() - entry["score"]) <= 0.002, record.file_name
+            compared += 1
+    assert compared == 220
