@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,8 +58,9 @@ def plot_precision_recall(
     Args:
         recall: (101,). precision: (101, K), NaN for classes without objects.
     """
-    figure, ax = plt.subplots(figsize=(6.4, 3.9), layout="constrained")
     areas = np.nan_to_num(precision.mean(axis=0), nan=-1)
+    columns = max(math.ceil((areas >= 0).sum() / 20), 1)  # of the legend, which stands beside the curves
+    figure, ax = plt.subplots(figsize=(4.8 + 1.6 * columns, 3.9), layout="constrained")
     for label in np.argsort(-areas):
         if areas[label] >= 0:
             name = f"{classes[label]} {areas[label]:.2f}"
@@ -69,13 +71,13 @@ def plot_precision_recall(
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
     ax.grid(alpha=0.3)
-    columns = 1 if (areas >= 0).sum() <= 16 else 2
-    ax.legend(
-        fontsize=7,
-        ncols=columns,
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-        title="area under the curve",
-        title_fontsize=7,
-    )
+    if ax.get_lines():
+        ax.legend(
+            fontsize=7,
+            ncols=columns,
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5),
+            title="area under the curve",
+            title_fontsize=7,
+        )
     return figure

@@ -110,13 +110,16 @@ def add_box(ax: Axes, box: Tensor, color: tuple[float, float, float], text: str 
     if text:
         top = ax.get_ylim()[1]
         above = y1 - top > 0.06 * abs(ax.get_ylim()[0] - top)  # room for a line of text above the box
+        left, right = ax.get_xlim()
+        at_right = x1 - left > 0.6 * (right - left)  # too little room for a text that begins with the box
         ax.text(
-            max(x1, ax.get_xlim()[0]),
+            min(x2, right) if at_right else max(x1, left),
             y1 if above else max(y1, top),
             text,
             fontsize=6.5,
             color="black" if sum(color) > 1.5 else "white",
             verticalalignment="bottom" if above else "top",
+            horizontalalignment="right" if at_right else "left",
             bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
             clip_on=True,
         )
