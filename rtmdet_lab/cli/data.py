@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
+from rtmdet_lab.errors import SettingError
 
 EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes --train 400 --val 100 --size 256
+  rtmdet-lab data generate data/few --classes triangle,ring,cross --difficulty 0.2
   rtmdet-lab data generate data/aerial --kind aerial
   rtmdet-lab data check COCO/train2017 COCO/annotations/instances_train2017.json"""
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generate.add_argument("--size", type=int, metavar="PIXELS", help="side of an image (256; aerial 512)")
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--difficulty", type=float, default=0.5, help="0 easy to 1 hard (0.5)")
+    generate.add_argument("--classes", metavar="NAME,...", help="scenes only: these forms instead of all ten")
     generate.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     add_json(generate)
     text = "Reads every image and every annotation; exit code 1 if any is bad."
@@ -44,7 +47,13 @@ def _generate(args: argparse.Namespace) -> int:
     from rtmdet_lab.data import generated
 
     make = {"scenes": generated.generate_scenes, "aerial": generated.generate_aerial}[args.kind]
-    size = {} if args.size is None else {"size": args.size}
+    chosen: dict[str, Any] = {} if args.size is None else {"size": args.size}
+    if args.classes is not None:
+        if args.kind != "scenes":
+            raise SettingError(
+                f"--classes chooses among the forms of scenes and has no effect on --kind {args.kind}: leave it out"
+            )
+        chosen["classes"] = [name.strip() for name in args.classes.split(",")]
     paths = make(
         args.folder,
         train=args.train,
@@ -52,7 +61,7 @@ def _generate(args: argparse.Namespace) -> int:
         seed=args.seed,
         difficulty=args.difficulty,
         workers=args.workers,
-        **size,
+        **chosen,
     )
     result = {name: str(path) for name, path in paths.items()}
     for name, path in result.items():

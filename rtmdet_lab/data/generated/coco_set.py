@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import cv2
 
 from rtmdet_lab.data.generated.folder import encode_image, fill_folder, map_images
-from rtmdet_lab.data.generated.forms import SCENE_CLASSES
+from rtmdet_lab.data.generated.forms import SCENE_CLASSES, check_scene_classes
 from rtmdet_lab.data.generated.outlines import mask_to_polygons, mask_to_rle
 from rtmdet_lab.data.generated.scenes import SceneObject, render_scene
 from rtmdet_lab.data.generated.settings import SPLITS, check_set_settings
@@ -31,6 +32,7 @@ def generate_scenes(
     difficulty: float = 0.5,
     workers: int = 1,
     progress: bool = True,
+    classes: Sequence[str] = SCENE_CLASSES,
 ) -> dict[str, Path]:
     """Fills ``folder`` with generated scenes in COCO format and returns where everything is.
 
@@ -46,6 +48,7 @@ def generate_scenes(
         size: pixels on each side, 64 or more.
         difficulty: 0 to 1, see :func:`render_scene`.
         workers: processes; 1 renders in this one.
+        classes: the forms to draw, one or more of ``SCENE_CLASSES``.
 
     Returns: ``train_images``, ``train_annotations``, ``val_images``, ``val_annotations``.
 
@@ -54,9 +57,10 @@ def generate_scenes(
         DataError: the folder holds something else.
     """
     check_set_settings(train, val, size, seed, difficulty, workers)
+    classes = check_scene_classes(classes)
     folder = Path(folder)
     counts = {"train": int(train), "val": int(val)}
-    common = {"size": int(size), "seed": int(seed), "difficulty": float(difficulty)}
+    common = {"size": int(size), "seed": int(seed), "difficulty": float(difficulty), "classes": list(classes)}
     paths = {}
     for split in SPLITS:
         paths[f"{split}_images"] = folder / split
@@ -117,6 +121,7 @@ def _annotation_file(found: list[list[dict[str, Any]]], common: dict[str, Any]) 
     categories = [
         {"id": category_id, "name": name, "supercategory": "shape"}
         for category_id, name in zip(SCENE_CATEGORY_IDS, SCENE_CLASSES, strict=True)
+        if name in common["classes"]
     ]
     info = {"description": f"generated scenes, seed {common['seed']}", "version": "1"}
     return {"info": info, "licenses": [], "images": images, "annotations": annotations, "categories": categories}

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from rtmdet_lab.errors import SettingError
+
 Outlines = list[np.ndarray]
 
 _FINE = 4  # sub-pixels per pixel and axis when an outline is filled
@@ -108,6 +110,16 @@ SCENE_FORMS: dict[str, Callable[[np.random.Generator], Outlines]] = {
     "arrow": _arrow,
 }
 SCENE_CLASSES: tuple[str, ...] = tuple(SCENE_FORMS)
+
+
+def check_scene_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns ``names`` in the order of ``SCENE_CLASSES``; raises SettingError unless they are some of those, none twice."""
+    if isinstance(names, str) or not names or len(set(names)) != len(names):
+        raise SettingError(f"classes must be different names out of {', '.join(SCENE_CLASSES)}, got {names!r}")
+    for name in names:
+        if name not in SCENE_CLASSES:
+            raise SettingError(f"there is no generated class {name!r}: choose from {', '.join(SCENE_CLASSES)}")
+    return tuple(name for name in SCENE_CLASSES if name in names)
 
 
 def pose(rng: np.random.Generator, outlines: Outlines, size: float, center: tuple[float, float]) -> Outlines:

@@ -6,12 +6,13 @@ would stay visible is moved or left out before anything is drawn, so everything 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from rtmdet_lab.data.generated.forms import SCENE_CLASSES, SCENE_FORMS, Coverage, distractor, fill, pose
+from rtmdet_lab.data.generated.forms import SCENE_CLASSES, SCENE_FORMS, Coverage, check_scene_classes, distractor, fill, pose
 from rtmdet_lab.data.generated.paint import blend, color_apart, color_near, finish, octave_noise, random_color, texture
 from rtmdet_lab.data.generated.settings import check_image_settings, image_stream
 
@@ -38,23 +39,30 @@ class SceneObject:
 
 
 def render_scene(
-    seed: int = 0, split: str = "train", index: int = 0, size: int = 256, difficulty: float = 0.5
+    seed: int = 0,
+    split: str = "train",
+    index: int = 0,
+    size: int = 256,
+    difficulty: float = 0.5,
+    classes: Sequence[str] = SCENE_CLASSES,
 ) -> tuple[np.ndarray, list[SceneObject]]:
     """Returns image ``index`` of a split, (size, size, 3) uint8 RGB, and what is on it.
 
     Args:
         difficulty: 0 to 1; more means smaller objects, lower contrast, more overlap, clutter, distractors, blur and noise.
+        classes: the forms to draw, one or more of ``SCENE_CLASSES``; labels stay indices into ``SCENE_CLASSES``.
 
     Raises:
-        SettingError: a size below 64, a difficulty outside of 0..1, an unknown split or a negative seed or index.
+        SettingError: a size below 64, a difficulty outside of 0..1, an unknown split or class, a negative seed or index.
     """
     check_image_settings(size, difficulty)
+    labels = [SCENE_CLASSES.index(name) for name in check_scene_classes(classes)]
     rng = image_stream("scenes", seed, split, index)
     canvas = _Canvas(_background(rng, size, difficulty))
     kind = _scene_kind(rng, difficulty)
     if kind == "crowded" and rng.random() < 0.6:
-        _add_crowd(rng, canvas, difficulty)
-    for label, side, spot in _plan(rng, kind, size, difficulty):
+        _add_crowd(rng, canvas, labels, difficulty)
+    for label, side, spot in _plan(rng, kind, size, labels, difficulty):
         _place(rng, canvas, label, side, spot, difficulty)
     objects = canvas.objects()
     finish(rng, canvas.pixels, difficulty)
@@ -86,36 +94,38 @@ class _Spots:
         return float(x), float(y)
 
 
-def _plan(rng: np.random.Generator, kind: str, size: int, difficulty: float) -> list[tuple[int | None, float, _Spots]]:
+def _plan(
+    rng: np.random.Generator, kind: str, size: int, labels: list[int], difficulty: float
+) -> list[tuple[int | None, float, _Spots]]:
     """Returns what to draw in this order: (class or None for a distractor, pixels on its longer side, where)."""
     anywhere = _Spots(size)
     smallest, largest = max(24 - 16 * difficulty, SMALLEST_OBJECT), (0.5 + 0.2 * difficulty) * size
     plan: list[tuple[int | None, float, _Spots]] = []
     if kind == "usual":
         for _ in range(int(rng.integers(3, 9))):
-            plan.append((_any_class(rng), _log_uniform(rng, smallest, largest), anywhere))
+            plan.append((_any_of(rng, labels), _log_uniform(rng, smallest, largest), anywhere))
     elif kind == "large":
         middle = _Spots(size, np.array([size / 2, size / 2]), 0.2 * size)
         for _ in range(int(rng.integers(1, 4))):
-            plan.append((_any_class(rng), rng.uniform(0.4, 0.95) * size, middle))
+            plan.append((_any_of(rng, labels), rng.uniform(0.4, 0.95) * size, middle))
     elif kind == "crowded":
         # A crowd is of few kinds, like people in a street, and its members are about the same size.
-        members = rng.choice(len(SCENE_CLASSES), int(rng.integers(1, 5)), replace=False)
+        members = rng.choice(labels, min(int(rng.integers(1, 5)), len(labels)), replace=False)
         typical = _log_uniform(rng, 15 - 7 * difficulty, max(0.1 * size, 16))
         heap = _Spots(size, rng.uniform(0.3, 0.7, 2) * size, 0.17 * size)
         for _ in range(int(rng.integers(15, 41))):
             side = max(typical * rng.uniform(0.7, 1.3), SMALLEST_OBJECT)
             plan.append((int(rng.choice(members)), side, heap))
         if rng.random() < 0.5:
-            plan.append((_any_class(rng), _log_uniform(rng, smallest, largest), anywhere))
+            plan.append((_any_of(rng, labels), _log_uniform(rng, smallest, largest), anywhere))
     plan += [(None, _log_uniform(rng, 12, 0.5 * size), anywhere) for _ in range(rng.poisson(6 * difficulty))]
     # Larger things tend to come first, as those behind: small ones drawn first would be hidden and given up.
     order = np.argsort([-side * rng.uniform(0.5, 1.5) for _, side, _ in plan], kind="stable")
     return [plan[position] for position in order]
 
 
-def _any_class(rng: np.random.Generator) -> int:
-    return int(rng.integers(len(SCENE_CLASSES)))
+def _any_of(rng: np.random.Generator, labels: list[int]) -> int:
+    return labels[int(rng.integers(len(labels)))]
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -141,10 +151,10 @@ def _place(
             return
 
 
-def _add_crowd(rng: np.random.Generator, canvas: _Canvas, difficulty: float) -> None:
+def _add_crowd(rng: np.random.Generator, canvas: _Canvas, labels: list[int], difficulty: float) -> None:
     """Draws a dense group of one class so small that it is annotated as one crowd region."""
     size = len(canvas.pixels)
-    label = _any_class(rng)
+    label = _any_of(rng, labels)
     group = _Spots(size, rng.uniform(0.2, 0.8, 2) * size, 0.07 * size)
     forms = []
     for _ in range(int(rng.integers(12, 30))):

@@ -17,7 +17,7 @@ from rtmdet_lab.data.coco import read_coco
 from rtmdet_lab.data.generated import SCENE_CATEGORY_IDS, SCENE_CLASSES, coco_set, generate_scenes, render_scene
 from rtmdet_lab.data.generated.forms import SCENE_FORMS, fill, pose
 from rtmdet_lab.data.generated.scenes import _Canvas
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.errors import DataError, SettingError
 
 # pycocotools 2.0.11 and earlier against NumPy 2; not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -272,3 +272,26 @@ def test_difficulty_lowers_contrast_and_size():
 def test_unknown_split_is_refused():
     with pytest.raises(SettingError, match="split must be one of train, val, got 'test'"):
         render_scene(split="test", size=64)
+
+
+@pytest.mark.parametrize("classes", [["ring"], ["arrow", "triangle"]])
+def test_chosen_classes_are_all_that_is_drawn(classes, tmp_path):
+    found = {one.name for index in range(12) for one in render_scene(index=index, difficulty=1.0, classes=classes)[1]}
+    assert found == set(classes)
+    paths = generate_scenes(tmp_path, train=3, val=1, size=96, classes=classes, progress=False)
+    content = json.loads(paths["train_annotations"].read_text())
+    assert {one["name"] for one in content["categories"]} == set(classes)
+    assert {one["category_id"] for one in content["annotations"]} <= {one["id"] for one in content["categories"]}
+    with pytest.raises(DataError, match="other settings"):
+        generate_scenes(tmp_path, train=3, val=1, size=96, progress=False)
+
+
+@pytest.mark.parametrize("classes", [["star six", "ring"], ["ring", "ring"], [], "ring"])
+def test_impossible_choice_of_classes_is_refused_with_the_known_ones(classes):
+    with pytest.raises(SettingError, match="crescent"):
+        render_scene(classes=classes)
+
+
+def test_all_classes_in_any_order_are_the_default():
+    pixels, _ = render_scene(index=4)
+    assert (pixels == render_scene(index=4, classes=SCENE_CLASSES[::-1])[0]).all()
