@@ -16,6 +16,7 @@ from torch import Tensor
 from rtmdet_lab.structures import Priors
 from rtmdet_lab.viz.draw import add_box, class_color, show_image, to_rgb_array
 
+IN_THE_RUNNING = 20  # cheapest points of an object; 13 at most are chosen
 HIDDEN = 0.25  # how much of the image shows through a heat map
 
 
@@ -74,6 +75,8 @@ def plot_cost_terms(explanation: Any, image: Any, image_number: int, object_numb
     terms = {f"{name} cost": masked(value[image_number, object_number]) for name, value in explanation.terms.items()}
     total = explanation.cost[image_number, object_number]
     terms["total cost"] = masked(torch.where(total.isfinite(), total, torch.nan))
+    # Costs grow tenfold per stride: the colours tell the points in the running apart, all others are "far".
+    cheapest = total.argsort()[:IN_THE_RUNNING]
     figure, grid = plt.subplots(
         len(strides),
         len(terms) + 1,
@@ -83,13 +86,10 @@ def plot_cost_terms(explanation: Any, image: Any, image_number: int, object_numb
     )
     color = class_color(label)
     for column, (name, values) in enumerate(terms.items()):
-        finite = values[~values.isnan()]
-        # Costs grow tenfold per stride: beyond the cheap third they are all "far", and one colour.
-        limits = (float(finite.min()), float(finite.quantile(0.35))) if len(finite) else (0.0, 1.0)
-        limits = (limits[0], max(limits[1], limits[0] + 1e-6))
+        limits = _limits(values[cheapest])
         for row, (stride, level) in enumerate(zip(strides, level_maps(values, priors, size), strict=True)):
             ax = grid[row, column]
-            heat = draw_heat(ax, array, level, stride, limits, "viridis")
+            heat = draw_heat(ax, array, level, stride, limits, "viridis_r")
             add_box(ax, box, color)
             ax.set_title(f"{name}, stride {stride:.0f}", fontsize=8)
         figure.colorbar(heat, ax=grid[:, column], location="bottom", shrink=0.8, aspect=18, extend="max").ax.tick_params(
@@ -107,6 +107,13 @@ def plot_cost_terms(explanation: Any, image: Any, image_number: int, object_numb
         f"{classes[label]}: k = {k}, {kept} points learn it (light cells are cheap; grey is no candidate)", fontsize=10
     )
     return figure
+
+
+def _limits(values: Tensor) -> tuple[float, float]:
+    """Returns the range of the values that are numbers, never empty."""
+    values = values[~values.isnan()]
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    return low, max(high, low + 1e-3)
 
 
 def _draw_choice(ax: Axes, explanation: Any, image_number: int, object_number: int, stride: float) -> None:

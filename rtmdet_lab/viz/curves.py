@@ -29,9 +29,9 @@ def plot_history(history: Sequence[dict[str, Any]], epochs: int | None = None, t
     metric_ax.set_title("validation", fontsize=10)
     metric_ax.set_ylim(bottom=0)
     lr_ax.plot(number, [record["lr"] for record in history], color="0.35", marker=".")
-    lr_ax.set_title("learning rate at the end of the epoch", fontsize=10)
+    lr_ax.set_title("learning rate", fontsize=10)
     lr_ax.set_ylim(bottom=0)
-    lr_ax.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3))
+    lr_ax.yaxis.set_major_formatter("{x:.2g}")
     weak = [record["epoch"] + 1 for record in history if record["stage"] == "weak"]
     for ax in (loss_ax, metric_ax, lr_ax):
         ax.set_xlabel("epoch")
