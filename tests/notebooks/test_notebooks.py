@@ -1,0 +1,155 @@
+"""The notebooks run unattended, say no to a wrong parameter before any work, and are kept without outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+SMALL = {
+    "train_images": 24,
+    "val_images": 6,
+    "image_size": 96,
+    "epochs": 2,
+    "batch_size": 4,
+    "seed": 11,
+    "workers": 0,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def kernel_environment(monkeypatch):
+    # The notebook's own backend is what puts figures into cells, whatever this process draws with.
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+
+
+def execute(name: str, folder: Path, **parameters) -> nbformat.NotebookNode:
+    """Runs a notebook where it lies, as `papermill NOTEBOOK OUT -p NAME VALUE` from that folder would."""
+    return papermill.execute_notebook(
+        str(FOLDER / f"{name}.ipynb"),
+        str(folder / f"{name}.ipynb"),
+        parameters={key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()},
+        kernel_name="python3",
+        cwd=str(FOLDER),
+        progress_bar=False,
+    )
+
+
+def printed(notebook: nbformat.NotebookNode) -> str:
+    streams = [out for cell in notebook.cells for out in cell.get("outputs", []) if out["output_type"] == "stream"]
+    return "".join(out["text"] for out in streams)
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    return sum("image/png" in out.get("data", {}) for cell in notebook.cells for out in cell.get("outputs", []))
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """The quickstart, run small: its folder and its executed notebook."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MPLBACKEND", raising=False)
+        return folder, execute("00_quickstart", folder, data_dir=folder / "data", out_dir=folder / "run", **SMALL)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_kept_without_outputs_and_with_parameters_that_are_checked_first(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == code[:1]
+    assert code[0].source.startswith("# parameters")
+    assert "check_parameters()" in code[1].source
+    assert "import" not in code[0].source
+    assert notebook.cells[0].source.startswith("# ")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_is_used(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    names = [line.split(" = ")[0] for line in code[0].splitlines()[1:]]
+    rest = "\n".join(code[1:])
+    assert names
+    assert [name for name in names if name not in rest] == []
+
+
+def test_quickstart_trains_scores_and_draws(quickstart):
+    folder, notebook = quickstart
+    record = json.loads((folder / "run" / "results.json").read_text())
+    assert {"AP", "AP50", "AR100", "APs", "ARl"} <= set(record["metrics"])
+    assert len(record["history"]) == SMALL["epochs"]
+    for name in ("data", "history", "precision_recall", "detections"):
+        assert (folder / "run" / "figures" / f"{name}.png").stat().st_size > 5000
+    assert (folder / "run" / "best.safetensors").exists()
+    assert pictures(notebook) == 4
+    text = printed(notebook)
+    assert "epoch 2/2" in text
+    assert "generated scenes" in text
+    assert "results.json" in text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [({"epoch": 3}, "did you mean 'epochs'?"), ({"epochs": "3"}, "'epochs' takes a whole number, got the text '3'")],
+)
+def test_wrong_parameter_is_refused_by_name_before_any_work(parameters, message, tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError) as failure:
+        execute("00_quickstart", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **parameters)
+    assert message in str(failure.value)
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_takes_any_setting(quickstart, tmp_path):
+    folder, _ = quickstart
+    overrides = {
+        "augment.input_size": 96,
+        "train.epochs": 1,
+        "train.weak_epochs": 0,
+        "train.batch_size": 4,
+        "train.workers": 0,
+        "model.kernel_size": 3,
+    }
+    out = tmp_path / "run"
+    notebook = execute(
+        "30_train", tmp_path, model="rtmdet-nano", data_dir=folder / "data", out_dir=out, overrides=overrides, device="cpu"
+    )
+    record = json.loads((out / "results.json").read_text())
+    assert record["config"]["model"]["kernel_size"] == 3
+    assert pictures(notebook) == 1
+
+
+def test_evaluate_scores_what_the_quickstart_trained(quickstart, tmp_path):
+    folder, _ = quickstart
+    notebook = execute(
+        "32_evaluate",
+        tmp_path,
+        checkpoint=folder / "run" / "best.safetensors",
+        images=folder / "data" / "val",
+        annotations=folder / "data" / "annotations" / "instances_val.json",
+        input_size=96,
+        out_dir=tmp_path / "scores",
+        device="cpu",
+    )
+    trained = json.loads((folder / "run" / "results.json").read_text())["metrics"]
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["bbox"]
+    assert scores == pytest.approx(trained, abs=1e-6, nan_ok=True)
+    assert pictures(notebook) == 2
+
+
+@pytest.mark.slow
+def test_tour_of_the_detector(quickstart, tmp_path):
+    notebook = execute("10_detection", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **SMALL)
+    assert pictures(notebook) == 7
+    assert "k = " in printed(notebook)
