@@ -20,7 +20,7 @@ from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.training.evaluate import evaluate
 from rtmdet_lab.training.loop import fit
-from rtmdet_lab.training.report import Reporter, choose_reporter
+from rtmdet_lab.training.report import Reporter, Silent, choose_reporter
 
 PREDICTIONS_NAME = "predictions.json"
 
@@ -108,7 +108,7 @@ def run(
         reporter=reporter,
         freeze_norm=report is not None and report.folded_norm,
     )
-    evaluator = evaluate(task, val, device=chosen)
+    evaluator = evaluate(task, val, device=chosen, reporter=Silent())  # the training has told which images it skipped
     write_json(out_dir / PREDICTIONS_NAME, with_file_ids(evaluator.results, val.category_ids))
     complexity = measure_complexity(task.model, task.config.test.input_size)
     record = RunRecord(

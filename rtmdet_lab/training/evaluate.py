@@ -14,7 +14,7 @@ from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler,
 from rtmdet_lab.distributed import rank, world_size
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.tasks.base import Evaluator, Task
-from rtmdet_lab.training.report import Reporter, choose_reporter
+from rtmdet_lab.training.report import OnlyNotes, Reporter
 from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline
 
@@ -36,7 +36,7 @@ def evaluate(
     device = torch.device(device)
     loader = make_val_loader(source, task.config, device)
     task.model.to(device)
-    return run_evaluation(task, loader, device, task.model, reporter or choose_reporter("silent"))
+    return run_evaluation(task, loader, device, task.model, reporter or OnlyNotes())
 
 
 @torch.inference_mode()

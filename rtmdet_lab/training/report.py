@@ -29,13 +29,18 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """Shows no progress; a note becomes a warning, because nothing is left out in silence."""
+    """Shows nothing."""
 
     def start(self, epochs: int, batches: int, first_epoch: int, title: str) -> None: ...
     def step(self, epoch: int, batch: int, losses: dict[str, float], lr: float) -> None: ...
     def validating(self, done: int, total: int) -> None: ...
     def epoch(self, record: Record, history: list[Record]) -> None: ...
+    def note(self, message: str) -> None: ...
     def close(self) -> None: ...
+
+
+class OnlyNotes(Silent):
+    """Shows no progress, but warns of what was left out."""
 
     def note(self, message: str) -> None:
         warnings.warn(message, stacklevel=3)

@@ -137,7 +137,7 @@ def test_unknown_model_in_a_process_of_its_own_is_one_line_and_code_2():
 
 
 def test_reader_that_goes_away_is_no_error():
-    child = process("models")
+    child = process("models", "rtmdet-nano")
     child.stdout.close()  # as `| head -0` does
     err = child.stderr.read()
     child.stderr.close()

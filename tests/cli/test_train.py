@@ -191,6 +191,7 @@ def test_loss_that_is_not_finite_is_one_sentence(capsys, made, tmp_path):
     assert "images" in message
 
 
+@pytest.mark.slow
 def test_objects_left_out_are_told_without_a_line_of_code(tmp_path):
     # In a process of its own: there Python shows warnings as "FILE:LINE: UserWarning: ...", followed by the source.
     folder = write_set(tmp_path / "set", train=4, val=2)
@@ -206,6 +207,7 @@ def test_objects_left_out_are_told_without_a_line_of_code(tmp_path):
     assert "warnings.warn" not in err
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_state_and_resume_finishes(capsys, made, tmp_path):
     changes = {"train.epochs": 8, "train.weak_epochs": 2, "train.workers": 1, "train.val_interval": 8}
     arguments = train_arguments(made, tmp_path / "run", **changes)

@@ -72,8 +72,8 @@ def test_mean_loss_of_an_epoch_is_that_of_its_batches(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"train.epochs": 7, "train.weak_epochs": 2, "train.val_interval": 3}, [3, 6, 7]),
-        ({"train.epochs": 5, "train.weak_epochs": 0, "train.val_interval": 3}, [3, 5]),
+        ({"train.epochs": 5, "train.weak_epochs": 2, "train.val_interval": 2}, [2, 4, 5]),
+        ({"train.epochs": 3, "train.weak_epochs": 0, "train.val_interval": 2}, [2, 3]),
         ({"train.epochs": 3, "train.weak_epochs": 3, "train.val_interval": 10}, [1, 2, 3]),
         ({"train.epochs": 2, "train.weak_epochs": 0, "train.val_interval": 10}, [2]),
     ],
