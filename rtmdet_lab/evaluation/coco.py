@@ -133,7 +133,13 @@ def evaluate_coco(
     Raises:
         ValueError: detections and ground truth are not of the same form, or a result names an unknown image.
     """
-    if _is_records(targets):
+    ours, found_ours = _all_are(targets, Targets), _all_are(detections, Detections)
+    if ours != found_ours and not (found_ours and not detections):  # an empty list is of either form
+        raise ValueError(
+            "detections and ground truth are of different forms: give Detections with Targets, or COCO results with COCO "
+            "ground truth"
+        )
+    if ours:
         scores = {}
         for kind in kinds:
             evaluator = CocoEvaluator(kind=kind)
@@ -149,8 +155,8 @@ def evaluate_coco(
     return {kind: _numbers(run_coco_eval(truth, results, kind)) for kind in kinds}
 
 
-def _is_records(targets: Any) -> bool:
-    return isinstance(targets, Sequence) and not isinstance(targets, str)
+def _all_are(source: Any, kind: type) -> bool:
+    return isinstance(source, Sequence) and not isinstance(source, str) and all(isinstance(one, kind) for one in source)
 
 
 def _read_json(source: Any) -> Any:
@@ -200,7 +206,9 @@ def run_coco_eval(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
 
     with contextlib.redirect_stdout(io.StringIO()):
         coco_gt = COCO()
-        coco_gt.dataset = dict(truth)
+        # pycocotools takes an object with id 0 for "nothing matched", and writes into what it is given: own ids, own copies.
+        copies = [{**one, "id": number} for number, one in enumerate(truth["annotations"], start=1)]
+        coco_gt.dataset = {**truth, "annotations": copies}
         coco_gt.createIndex()
         coco_dt = coco_gt.loadRes([dict(one) for one in results]) if results else COCO()
         if not results:  # loadRes takes no empty list
