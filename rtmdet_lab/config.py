@@ -65,6 +65,9 @@ class HeadConfig:
 
     sharing: Sharing | None = None  # convs: shared convolutions, own BN; all: one head for all levels; none: own heads
     stacked_convs: int = 2
+    # Instance only: one tower serves class and box, as in the published models, whose parameter counts and APs depend on it
+    # (paper.md 3.6); False is the clean form. None: True.
+    shared_tower: bool | None = None
 
     def __post_init__(self) -> None:
         _require(self.stacked_convs >= 1, "head.stacked_convs", self.stacked_convs, "at least 1")
@@ -135,10 +138,14 @@ class LossConfig:
     bbox: Literal["giou", "iou", "diou", "ciou"] = "giou"
     bbox_weight: float = 2.0
     quality_weighting: bool = True  # weight each positive's box loss with its matched IoU
+    mask_weight: float = 2.0  # instance only, as the next one
+    mask_positives: int | None = None  # points per batch whose mask is learned, a random choice; None: all, as published
 
     def __post_init__(self) -> None:
-        for name in ("cls_weight", "cls_beta", "bbox_weight"):
+        for name in ("cls_weight", "cls_beta", "bbox_weight", "mask_weight"):
             _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "zero or more")
+        ok = self.mask_positives is None or self.mask_positives >= 1
+        _require(ok, "loss.mask_positives", self.mask_positives, "at least 1")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from rtmdet_lab.config import AugmentConfig, ExperimentConfig, ModelConfig, Sharing, Size, TaskName
+from rtmdet_lab.config import AugmentConfig, ExperimentConfig, LossConfig, ModelConfig, Sharing, Size, TaskName
 from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
 
 STRIDES = (8, 16, 32)
@@ -43,6 +43,7 @@ SIZES: dict[Size, SizePreset] = {
 TASK_PREFIX: dict[TaskName, str] = {"detection": "rtmdet-", "instance": "rtmdet-ins-", "rotated": "rtmdet-r-"}
 TASK_SIZES: dict[TaskName, tuple[Size, ...]] = {
     "detection": ("nano", "tiny", "s", "m", "l", "x"),
+    "instance": ("tiny", "s", "m", "l", "x"),
 }
 
 
@@ -69,20 +70,26 @@ def parse_model_name(name: str) -> tuple[TaskName, Size]:
     raise UnknownNameError(f"no model {name!r}: {hint}")
 
 
-def resolve_model(config: ModelConfig) -> ModelConfig:
-    """Returns ``config`` with every ``None`` replaced by the value of its size."""
+def resolve_model(config: ModelConfig, task: TaskName = "detection") -> ModelConfig:
+    """Returns ``config`` with every ``None`` replaced by the value of its size and task."""
     preset = SIZES[config.size]
+    instance = task == "instance"
 
     def value(own, preset_value):
         return preset_value if own is None else own
 
-    head = dataclasses.replace(config.head, sharing=value(config.head.sharing, preset.sharing))
+    head = dataclasses.replace(
+        config.head,
+        sharing=value(config.head.sharing, preset.sharing),
+        shared_tower=True if instance and config.head.shared_tower is None else config.head.shared_tower,
+    )
     return dataclasses.replace(
         config,
         depth=value(config.depth, preset.depth),
         width=value(config.width, preset.width),
         depthwise=value(config.depthwise, preset.depthwise),
-        exp_on_reg=value(config.exp_on_reg, preset.exp_on_reg),
+        # The published instance heads take stride * relu(output) at every size (paper.md 3.6).
+        exp_on_reg=value(config.exp_on_reg, preset.exp_on_reg and not instance),
         head=head,
     )
 
@@ -96,7 +103,16 @@ def resolve_augment(config: AugmentConfig, size: Size) -> AugmentConfig:
 
 
 def resolve(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns ``config`` with every ``None`` that names a preset filled in: what the run will really use."""
+    """Returns ``config`` with every ``None`` that names a preset filled in: what the run will really use.
+
+    Raises:
+        SettingError: settings that do not go together, or that the task does not have.
+    """
+    if config.task != "instance":
+        defaults = LossConfig()
+        for name in ("mask_weight", "mask_positives"):
+            if getattr(config.loss, name) != getattr(defaults, name):
+                raise SettingError(f"loss.{name} belongs to the task 'instance': leave it alone for {config.task!r}")
     train, test = config.train, config.test
     if train.lr is None:
         train = dataclasses.replace(train, lr=0.004 * train.batch_size * train.accumulate / 256)
@@ -108,7 +124,7 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         )
     return dataclasses.replace(
         config,
-        model=resolve_model(config.model),
+        model=resolve_model(config.model, config.task),
         augment=resolve_augment(config.augment, config.model.size),
         train=train,
         test=test,

@@ -49,6 +49,7 @@ CHANGED = {
     "model.neck.blocks": 2,
     "model.head.sharing": "all",
     "model.head.stacked_convs": 3,
+    "model.head.shared_tower": False,
     "assigner.kind": "dynamic_soft_label",  # the others refuse the settings below: tested on their own
     "assigner.topk": 10,
     "assigner.cls_cost": "hard",
@@ -65,6 +66,8 @@ CHANGED = {
     "loss.bbox": "ciou",
     "loss.bbox_weight": 5.0,
     "loss.quality_weighting": False,
+    "loss.mask_weight": 1.0,
+    "loss.mask_positives": 50,
     "augment.input_size": 320,
     "augment.mosaic": False,
     "augment.mixup": False,
@@ -367,6 +370,8 @@ LIMITS = {
     "model.neck.expand_ratio": ([0.01, 2.0], [0.0, -0.5, 2.01]),
     "model.neck.blocks": ([1], [0]),
     "model.head.stacked_convs": ([1], [0]),
+    "loss.mask_weight": ([0.0], [-1.0]),
+    "loss.mask_positives": ([1, None], [0, -5]),
     "assigner.topk": ([1, None], [0, -1]),
     "assigner.center_base": ([0.1], [0.0, -10.0]),
     "augment.input_size": ([32, 64], [0, 16, 31, 33, 650]),
@@ -461,7 +466,7 @@ def test_configs_are_frozen_and_hashable():
 def test_settings_are_listed_in_the_order_they_are_declared():
     names = [name for name, _ in iter_settings(ModelConfig())]
     assert names[:3] == ["size", "num_classes", "block"]
-    assert names[-4:] == ["neck.expand_ratio", "neck.blocks", "head.sharing", "head.stacked_convs"]
+    assert names[-4:] == ["neck.blocks", "head.sharing", "head.stacked_convs", "head.shared_tower"]
 
 
 def test_differences_name_both_values():

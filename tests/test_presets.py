@@ -94,9 +94,9 @@ def test_half_a_block_rounds_to_the_even_count_and_never_to_none():
 
 
 def test_names_go_through_parsing_and_back():
-    assert [parse_model_name(name) for name in model_names()] == [
-        ("detection", size) for size in ("nano", "tiny", "s", "m", "l", "x")
-    ]
+    detection = [("detection", size) for size in ("nano", "tiny", "s", "m", "l", "x")]
+    instance = [("instance", size) for size in ("tiny", "s", "m", "l", "x")]
+    assert [parse_model_name(name) for name in model_names()] == detection + instance
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,25 @@ def test_resolving_leaves_nothing_to_presets(size):
     config = resolve(with_overrides(ExperimentConfig(), {"model.size": size}))
     open_settings = {name for name, value in iter_settings(config) if value is None}
     # These mean what they say: no clipping; only where needed; all categories. The assigner's is its kind's own default.
-    assert open_settings == {"train.grad_clip", "train.freeze_norm", "data.classes", "assigner.topk"}
+    # A shared tower is the instance task's; no cap on masks is what was published.
+    own = {"model.head.shared_tower", "loss.mask_positives"}
+    assert open_settings == {"train.grad_clip", "train.freeze_norm", "data.classes", "assigner.topk"} | own
+
+
+@pytest.mark.parametrize("size", ["tiny", "m"])
+def test_instance_heads_share_a_tower_and_never_use_exp_unless_told(size):
+    config = resolve(with_overrides(ExperimentConfig(), {"task": "instance", "model.size": size}))
+    assert config.model.head.shared_tower is True
+    assert config.model.exp_on_reg is False
+    told = {"task": "instance", "model.size": size, "model.exp_on_reg": True, "model.head.shared_tower": False}
+    config = resolve(with_overrides(ExperimentConfig(), told))
+    assert (config.model.head.shared_tower, config.model.exp_on_reg) == (False, True)
+
+
+@pytest.mark.parametrize(("name", "value"), [("loss.mask_weight", 1.0), ("loss.mask_positives", 10)])
+def test_settings_of_the_instance_task_are_refused_elsewhere(name, value):
+    with pytest.raises(SettingError, match=f"{name} belongs to the task 'instance'"):
+        resolve(with_overrides(ExperimentConfig(), {name: value}))
 
 
 @pytest.mark.parametrize("size", SIZES)

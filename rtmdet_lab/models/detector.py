@@ -7,13 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from rtmdet_lab.config import ModelConfig, TaskName, with_overrides
+from rtmdet_lab.errors import SettingError
 from rtmdet_lab.models.backbone import CSPNeXt
 from rtmdet_lab.models.head import RTMDetHead
+from rtmdet_lab.models.instance_head import RTMDetInsHead
 from rtmdet_lab.models.neck import CSPPAFPN
 from rtmdet_lab.presets import parse_model_name
 from rtmdet_lab.structures import DensePredictions
 
-HEADS = {"detection": RTMDetHead}
+HEADS = {"detection": RTMDetHead, "instance": RTMDetInsHead}
 
 
 class RTMDet(nn.Module):
@@ -24,6 +26,8 @@ class RTMDet(nn.Module):
 
     def __init__(self, config: ModelConfig, task: TaskName = "detection") -> None:
         super().__init__()
+        if config.head.shared_tower is not None and task != "instance":
+            raise SettingError(f"model.head.shared_tower belongs to the task 'instance': leave it unset for {task!r}")
         self.config = config
         self.task = task
         self.backbone = CSPNeXt(config)
@@ -39,7 +43,7 @@ class RTMDet(nn.Module):
 
 
 def create_model(name: str, num_classes: int = 80, **overrides: Any) -> RTMDet:
-    """Returns an untrained model by its published name, ``rtmdet-{nano,tiny,s,m,l,x}``.
+    """Returns an untrained model by its published name: ``rtmdet-{nano,tiny,s,m,l,x}``, ``rtmdet-ins-{tiny,s,m,l,x}``.
 
     ``overrides`` are settings of :class:`ModelConfig`: ``create_model("rtmdet-s", kernel_size=7)``; nested ones as a
     mapping (``backbone={"spp": False}``) or dotted (``**{"backbone.spp": False}``).

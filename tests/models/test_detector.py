@@ -25,12 +25,13 @@ def published_shapes() -> dict[str, dict[str, list[int]]]:
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
-def test_counts_keys_shapes_and_their_order_are_the_published_ones(size, published_shapes):
-    model = meta_model(f"rtmdet-{size}")
-    shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
-    expected = published_shapes[f"rtmdet_{size}"]
-    assert parameters_of(model) == COUNTS[f"rtmdet_{size}"]["parameters"]
-    assert len(shapes) == COUNTS[f"rtmdet_{size}"]["state_dict_entries"]
+@pytest.mark.parametrize(("prefix", "key"), [("rtmdet-", "rtmdet_"), ("rtmdet-ins-", "rtmdet-ins_")])
+def test_counts_keys_shapes_and_their_order_are_the_published_ones(prefix, key, size, published_shapes):
+    model = meta_model(prefix + size)
+    shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
+    expected = published_shapes[key + size]
+    assert parameters_of(model) == COUNTS[key + size]["parameters"]
+    assert len(shapes) == COUNTS[key + size]["state_dict_entries"]
     assert shapes == expected
     assert list(shapes) == list(expected)
 
