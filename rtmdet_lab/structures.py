@@ -73,7 +73,8 @@ class Targets(_PerObject):
 
     boxes: Tensor  # (G, 4) or (G, 5), pixels
     labels: Tensor  # (G,) int64
-    masks: Tensor | None = None  # (G, H, W) bool, instance task
+    masks: Tensor | None = None  # (G, H, W) bool, instance task: of the canvas, or of every 4th of its pixels from (2, 2)
+    centers: Tensor | None = None  # (G, 2) x, y, instance task: centers of mass; None: taken from ``masks`` of the canvas
     ignore: Tensor | None = None  # (G,) bool: crowd or difficult, neither learned nor counted
     areas: Tensor | None = None  # (G,) pixels^2 as annotated (COCO: of the mask); None: the box's
     meta: ImageMeta | None = None

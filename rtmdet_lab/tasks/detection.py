@@ -8,12 +8,12 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from rtmdet_lab.assigners.factory import build_assigner
-from rtmdet_lab.config import ExperimentConfig, TestConfig
+from rtmdet_lab.config import ExperimentConfig, LossConfig, TestConfig
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.losses.iou import overlap_loss
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve
-from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
+from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
@@ -32,16 +32,7 @@ def detection_task(config: ExperimentConfig) -> Task:
     assigner = build_assigner(config.assigner)
 
     def criterion(predictions: DensePredictions, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        assignment = assigner(predictions, targets)
-        labels = matched_labels(assignment, targets)
-        boxes = gather_objects(assignment, [t.boxes for t in targets])
-        normaliser = loss_normaliser(assignment)
-        weight = box_weights(assignment, config.loss)
-        bbox = overlap_loss(predictions.boxes, boxes, weight, config.loss.bbox) / normaliser
-        return {
-            "loss_cls": classification_loss(predictions, labels, assignment, normaliser, config.loss),
-            "loss_bbox": config.loss.bbox_weight * bbox,
-        }
+        return detection_losses(predictions, targets, assigner(predictions, targets), config.loss)
 
     def decode(predictions: DensePredictions, metas: Sequence[ImageMeta]) -> list[Detections]:
         return decode_boxes(predictions, metas, config.test)
@@ -55,6 +46,21 @@ def detection_task(config: ExperimentConfig) -> Task:
         decode=decode,
         new_evaluator=lambda: CocoEvaluator(config.data.classes),
     )
+
+
+def detection_losses(
+    predictions: DensePredictions, targets: Sequence[Targets], assignment: Assignment, config: LossConfig
+) -> dict[str, Tensor]:
+    """Returns the class and box losses of a batch, weighted (paper.md 3.4)."""
+    labels = matched_labels(assignment, targets)
+    boxes = gather_objects(assignment, [t.boxes for t in targets])
+    normaliser = loss_normaliser(assignment)
+    weight = box_weights(assignment, config)
+    bbox = overlap_loss(predictions.boxes, boxes, weight, config.bbox) / normaliser
+    return {
+        "loss_cls": classification_loss(predictions, labels, assignment, normaliser, config),
+        "loss_bbox": config.bbox_weight * bbox,
+    }
 
 
 def decode_boxes(predictions: DensePredictions, metas: Sequence[ImageMeta], config: TestConfig) -> list[Detections]:

@@ -9,10 +9,15 @@ from rtmdet_lab.errors import SettingError
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.detection import decode_boxes, detection_task
+from rtmdet_lab.tasks.instance import decode_instances, instance_task
 
-TASKS: dict[TaskName, Callable[[ExperimentConfig], Task]] = {"detection": detection_task}
+TASKS: dict[TaskName, Callable[[ExperimentConfig], Task]] = {
+    "detection": detection_task,
+    "instance": instance_task,
+}
 DECODERS: dict[TaskName, Callable[[DensePredictions, Sequence[ImageMeta], TestConfig], list[Detections]]] = {
-    "detection": decode_boxes
+    "detection": decode_boxes,
+    "instance": decode_instances,
 }
 
 

@@ -1,0 +1,159 @@
+"""Instance segmentation: what it adds to detection, from top to bottom (paper.md 3.6, 4.4).
+
+Beyond class and box, every point brings the weights of a small network that draws its object's mask from prototypes common
+to the image. An object's center is its mask's center of mass. Everything else is detection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from torchvision.ops import batched_nms
+
+from rtmdet_lab.assigners.base import BoxGeometry
+from rtmdet_lab.assigners.factory import build_assigner
+from rtmdet_lab.config import ExperimentConfig, TestConfig
+from rtmdet_lab.distributed import mean_over_processes
+from rtmdet_lab.evaluation.coco import CocoEvaluator
+from rtmdet_lab.geometry.boxes import box_centers
+from rtmdet_lab.geometry.masks import mask_centers
+from rtmdet_lab.layers.dynamic_masks import FEATURE_STRIDE, mask_logits
+from rtmdet_lab.losses.dice import dice_loss
+from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.presets import resolve
+from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
+from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.tasks.common import select_candidates, to_original
+from rtmdet_lab.tasks.detection import detection_losses
+
+MASK_STRIDE = 4  # pixels between the points where predicted and true masks are compared
+CHUNK = 32  # masks drawn at a time: what bounds the memory of a crowded image
+
+
+def instance_task(config: ExperimentConfig) -> Task:
+    """Returns the instance segmentation task of a config."""
+    config = resolve(config)
+    assigner = build_assigner(config.assigner, BoxGeometry(centers=object_centers))
+
+    def criterion(predictions: DensePredictions, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        assignment = assigner(predictions, targets)
+        losses = detection_losses(predictions, targets, assignment, config.loss)
+        mask = mask_loss(predictions, targets, assignment, config.loss.mask_positives)
+        return losses | {"loss_mask": config.loss.mask_weight * mask}
+
+    def decode(predictions: DensePredictions, metas: Sequence[ImageMeta]) -> list[Detections]:
+        return decode_instances(predictions, metas, config.test)
+
+    return Task(
+        name="instance",
+        config=config,
+        model=RTMDet(config.model, "instance"),
+        assigner=assigner,
+        criterion=criterion,
+        decode=decode,
+        new_evaluator=lambda: CocoEvaluator(config.data.classes),
+    )
+
+
+def object_centers(targets: Targets) -> Tensor:
+    """Returns each object's center of mass (G, 2), pixels; of an object without mask pixels, its box's center."""
+    centers = mask_centers(targets.masks) if targets.centers is None else targets.centers
+    return centers.where(centers.isfinite(), box_centers(targets.boxes))
+
+
+def mask_loss(
+    predictions: DensePredictions, targets: Sequence[Targets], assignment: Assignment, cap: int | None = None
+) -> Tensor:
+    """Returns the mean Dice loss over the batch's positive points, a scalar (paper.md 4.4).
+
+    Masks are drawn ``CHUNK`` at a time and drawn again in the backward pass, so that memory does not grow with the number
+    of positives.
+
+    Args:
+        cap: points to learn from, chosen at random where there are more; None takes all.
+    """
+    image, point = assignment.positive.nonzero(as_tuple=True)
+    if cap is not None and len(point) > cap:
+        chosen = torch.randperm(len(point))[:cap].to(point.device).sort().values
+        image, point = image[chosen], point[chosen]
+    count = mean_over_processes(image.new_tensor(len(point), dtype=torch.float32)).clamp(min=1)
+    features = predictions.mask_features
+    total = 0 * (features.sum() + predictions.kernels.sum())  # so that a batch without objects has a gradient, of zero
+    for number in image.unique().tolist():
+        points = point[image == number]
+        true = sampled_masks(targets[number], features.shape[-2:])
+        for chunk in points.split(CHUNK):
+            masks = true[assignment.gt_index[number, chunk].to(true.device)]
+            total = total + checkpoint(
+                _chunk_loss,
+                features[number],
+                predictions.kernels[number, chunk],
+                predictions.priors.points[chunk],
+                predictions.priors.strides[chunk],
+                masks,
+                use_reentrant=False,
+            )
+    return total / count
+
+
+def _chunk_loss(features: Tensor, kernels: Tensor, points: Tensor, strides: Tensor, masks: Tensor) -> Tensor:
+    logits = mask_logits(features, kernels, points, strides)[:, None]
+    finer = F.interpolate(logits, scale_factor=FEATURE_STRIDE / MASK_STRIDE, mode="bilinear", align_corners=False)
+    return dice_loss(finer[:, 0], masks).sum()
+
+
+def sampled_masks(targets: Targets, feature_size: Sequence[int]) -> Tensor:
+    """Returns the masks (G, h, w) at every 4th pixel, from row and column 2, for features of ``feature_size``."""
+    wanted = tuple(side * FEATURE_STRIDE // MASK_STRIDE for side in feature_size)
+    masks = targets.masks
+    if tuple(masks.shape[1:]) == wanted:
+        return masks
+    return masks[:, MASK_STRIDE // 2 :: MASK_STRIDE, MASK_STRIDE // 2 :: MASK_STRIDE]
+
+
+def decode_instances(predictions: DensePredictions, metas: Sequence[ImageMeta], config: TestConfig) -> list[Detections]:
+    """Returns each image's detections with masks (N, H, W) bool in original pixels (paper.md 3.6, test)."""
+    level_sizes = predictions.level_sizes()
+    found = []
+    for number, meta in enumerate(metas):
+        points, labels, scores = select_candidates(predictions.logits[number], level_sizes, config)
+        boxes = to_original(predictions.boxes[number][points], meta)
+        keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
+        kept = points[keep]
+        masks = draw_masks(
+            predictions.mask_features[number],
+            predictions.kernels[number][kept],
+            predictions.priors.points[kept],
+            predictions.priors.strides[kept],
+            meta,
+        )
+        found.append(Detections(boxes[keep], scores[keep], labels[keep], masks=masks, meta=meta))
+    return found
+
+
+def draw_masks(features: Tensor, kernels: Tensor, points: Tensor, strides: Tensor, meta: ImageMeta) -> Tensor:
+    """Returns masks (N, H, W) bool in original pixels: logits to the canvas, cut to the image, resized, above 0.
+
+    ``meta`` without an ``original_size`` gives masks of the canvas.
+    """
+    chunks = []
+    for start in range(0, len(kernels), CHUNK):
+        part = slice(start, start + CHUNK)
+        logits = mask_logits(features, kernels[part], points[part], strides[part])[:, None]
+        canvas = F.interpolate(logits, scale_factor=FEATURE_STRIDE, mode="bilinear", align_corners=False)
+        if meta.original_size is not None:
+            height, width = meta.original_size
+            top, left = round(meta.offset[1]), round(meta.offset[0])
+            used = canvas[..., top : top + round(height * meta.scale[1]), left : left + round(width * meta.scale[0])]
+            if tuple(used.shape[-2:]) != (height, width):
+                used = F.interpolate(used, size=(height, width), mode="bilinear", align_corners=False)
+            canvas = used
+        chunks.append(canvas[:, 0] > 0)  # a logit of 0 is a probability of one half
+    if chunks:
+        return torch.cat(chunks)
+    size = meta.original_size or meta.canvas_size or (0, 0)
+    return torch.zeros(0, *size, dtype=torch.bool, device=features.device)
