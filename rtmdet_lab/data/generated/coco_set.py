@@ -12,10 +12,10 @@ import cv2
 
 from rtmdet_lab.data.generated.folder import encode_image, fill_folder, map_images
 from rtmdet_lab.data.generated.forms import SCENE_CLASSES, check_scene_classes
-from rtmdet_lab.data.generated.outlines import mask_to_polygons, mask_to_rle
 from rtmdet_lab.data.generated.scenes import SceneObject, render_scene
 from rtmdet_lab.data.generated.settings import SPLITS, check_set_settings
 from rtmdet_lab.files import write_atomic
+from rtmdet_lab.geometry.tracing import mask_to_polygons, mask_to_rle
 
 # With gaps, as in COCO itself: code that takes ids for labels fails here, not on the real set.
 SCENE_CATEGORY_IDS = (1, 2, 3, 5, 8, 9, 11, 14, 15, 18)
