@@ -162,6 +162,7 @@ class AugmentConfig:
     mixup_prob: float | None = None
     resize_range: tuple[float, float] | None = None  # large-scale jitter
     crop: bool = True
+    empty_crops: bool | None = None  # keep crops without objects; None: as published, only in the instance task
     one_resize: bool = True  # place images straight into the final window; False: the published resize after resize
     hsv: bool = True
     hue: int = 5  # largest shifts; OpenCV's hue has 180 steps

@@ -94,11 +94,16 @@ def resolve_model(config: ModelConfig, task: TaskName = "detection") -> ModelCon
     )
 
 
-def resolve_augment(config: AugmentConfig, size: Size) -> AugmentConfig:
-    """Returns ``config`` with every ``None`` replaced by the published value for ``size`` (paper.md 3.1)."""
+def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detection") -> AugmentConfig:
+    """Returns ``config`` with every ``None`` replaced by the published value for ``size`` and ``task`` (paper.md 3.1, 3.6).
+
+    The published tiny instance model alone was trained without empty crops, which its authors call a mistake; it gets them.
+    """
     preset = SIZES[size]
     names = ("mosaic_cache", "mixup_cache", "pop", "mixup_prob", "resize_range")
     filled = {name: getattr(preset, name) for name in names if getattr(config, name) is None}
+    if config.empty_crops is None:
+        filled["empty_crops"] = task == "instance"
     return dataclasses.replace(config, **filled)
 
 
@@ -125,7 +130,7 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
         config,
         model=resolve_model(config.model, config.task),
-        augment=resolve_augment(config.augment, config.model.size),
+        augment=resolve_augment(config.augment, config.model.size, config.task),
         train=train,
         test=test,
     )

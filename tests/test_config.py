@@ -78,6 +78,7 @@ CHANGED = {
     "augment.mixup_prob": 0.25,
     "augment.resize_range": (0.8, 1.25),
     "augment.crop": False,
+    "augment.empty_crops": True,
     "augment.one_resize": False,
     "augment.hsv": False,
     "augment.hue": 1,

@@ -142,9 +142,8 @@ def collate(samples: Sequence[tuple[Sample | None, list[str], str | None]]) -> B
 
 def to_targets(target: dict) -> Targets:
     """Returns the ground truth of a sample as plain tensors."""
-    return Targets(
-        plain_boxes(target), target["labels"], ignore=target.get("ignore"), areas=target.get("areas"), meta=target["meta"]
-    )
+    optional = {name: target.get(name) for name in ("masks", "centers", "ignore", "areas")}
+    return Targets(plain_boxes(target), target["labels"], meta=target["meta"], **optional)
 
 
 class TrainSampler(Sampler[list[SampleKey]]):

@@ -8,6 +8,7 @@ from torchvision.transforms import v2
 
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.data.loaders import Source
+from rtmdet_lab.transforms.masks import FillOutlines
 from rtmdet_lab.transforms.pipelines import strong_pipeline, weak_pipeline
 
 
@@ -27,9 +28,12 @@ class Stage:
 
 def plan_stages(config: ExperimentConfig, source: Source) -> tuple[Stage, ...]:
     """Returns the stages in order; one of zero epochs is left out. ``config`` must be resolved."""
+    pipelines = [strong_pipeline(config.augment, source.load, len(source)), weak_pipeline(config.augment)]
+    if getattr(source, "outlines", False):  # objects come as polygons; what is learned are pixels
+        pipelines = [v2.Compose([*pipeline.transforms, FillOutlines()]) for pipeline in pipelines]
     strong = config.train.epochs - config.train.weak_epochs
     stages = (
-        Stage("strong", 0, strong, strong_pipeline(config.augment, source.load, len(source))),
-        Stage("weak", strong, config.train.weak_epochs, weak_pipeline(config.augment)),
+        Stage("strong", 0, strong, pipelines[0]),
+        Stage("weak", strong, config.train.weak_epochs, pipelines[1]),
     )
     return tuple(stage for stage in stages if stage.epochs > 0)

@@ -6,7 +6,8 @@ A sample is an ``(image, target)`` pair of torchvision's ``tv_tensors``, and eve
 * image: ``tv_tensors.Image``, (3, H, W) uint8 RGB. Its memory is row by row with the channels together, so OpenCV works on
   it without a copy.
 * target: a dict. ``boxes`` are ``tv_tensors.BoundingBoxes`` (G, 4) XYXY float32 pixels; ``labels`` (G,) int64; ``ignore``
-  (G,) bool and ``areas`` (G,) float32 where the data set has them; ``meta`` an :class:`~rtmdet_lab.structures.ImageMeta`.
+  (G,) bool and ``areas`` (G,) float32 where the data set has them; ``outlines`` the objects' polygons for the instance task
+  (:class:`~rtmdet_lab.geometry.outlines.Outlines`); ``meta`` an :class:`~rtmdet_lab.structures.ImageMeta`.
 
 Randomness is torch's global generator, which the loader seeds per sample.
 """
@@ -74,6 +75,8 @@ def select_objects(target: Target, keep: Tensor) -> Target:
         if name in target:
             chosen[name] = target[name].as_subclass(Tensor)[keep]
     chosen["boxes"] = as_boxes(chosen["boxes"], target["boxes"].canvas_size)
+    if "outlines" in target:
+        chosen["outlines"] = target["outlines"].select(keep.tolist())
     return chosen
 
 
@@ -86,6 +89,8 @@ def join_objects(targets: list[Target], size: tuple[int, int]) -> Target:
         else:
             joined.pop(name, None)
     joined["boxes"] = as_boxes(joined["boxes"], size)
+    if all("outlines" in target for target in targets):
+        joined["outlines"] = targets[0]["outlines"].joined([target["outlines"] for target in targets[1:]])
     return joined
 
 
@@ -95,14 +100,25 @@ def move_objects(target: Target, scale: tuple[float, float], offset: tuple[float
     factor = torch.tensor([*scale, *scale])
     shift = torch.tensor([*offset, *offset])
     moved["boxes"] = as_boxes(plain_boxes(target) * factor + shift, size)
+    if "outlines" in target:
+        moved["outlines"] = target["outlines"].moved(scale, offset)
     return moved
 
 
 def clip_objects(target: Target) -> Target:
-    """Returns the target with boxes clipped to the canvas and without the objects that lie outside it."""
+    """Returns the target with boxes clipped to the canvas and without the objects that lie outside it.
+
+    Outlines are cut, and the box of an object that loses a part becomes the box around what is left of it.
+    """
     height, width = target["boxes"].canvas_size
-    boxes = plain_boxes(target).clamp(min=0).minimum(torch.tensor([width, height, width, height]))
-    clipped = dict(target, boxes=as_boxes(boxes, (height, width)))
+    whole = plain_boxes(target)
+    boxes = whole.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
+    clipped = dict(target)
+    if "outlines" in target:
+        clipped["outlines"] = target["outlines"].clipped(width, height)
+        cut = (boxes != whole).any(dim=1, keepdim=True)
+        boxes = torch.where(cut, torch.from_numpy(clipped["outlines"].boxes()).float(), boxes)
+    clipped["boxes"] = as_boxes(boxes, (height, width))
     inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return select_objects(clipped, inside)
 

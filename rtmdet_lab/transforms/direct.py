@@ -48,15 +48,19 @@ class Placed:
 class JitterCrop(Transform):
     """:class:`RandomResize` and :class:`RandomCrop` in one resize; draws the same random numbers.
 
+    Args:
+        allow_empty: keep crops without objects, too.
+
     Raises:
         EmptyCrop: no object in the window.
     """
 
-    def __init__(self, base: int, ratio_range: tuple[float, float], size: int) -> None:
+    def __init__(self, base: int, ratio_range: tuple[float, float], size: int, allow_empty: bool = False) -> None:
         super().__init__()
         self.base = base
         self.ratio_range = ratio_range
         self.size = size
+        self.allow_empty = allow_empty
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         side = max(int(self.base * uniform(*self.ratio_range)), 1)
@@ -65,7 +69,7 @@ class JitterCrop(Transform):
         window, top, left = draw_window((new_height, new_width), self.size)
         scale = (new_width / width, new_height / height)
         moved = move_objects(target, scale, (-left, -top), window)
-        cropped = keep_visible(moved, bool(len(target["labels"])))
+        cropped = keep_visible(moved, bool(len(target["labels"])) and not self.allow_empty)
         placed = Placed(to_array(image), -left, -top, new_width, new_height)
         return to_image(render([placed], window)), cropped
 
@@ -85,12 +89,14 @@ class MosaicCrop(Mixing):
         size: int,
         ratio_range: tuple[float, float],
         center_range: tuple[float, float] = (0.5, 1.5),
+        allow_empty: bool = False,
     ) -> None:
         super().__init__(partners)
         self.size = size
         self.ratio_range = ratio_range
         self.center_range = center_range
-        self.alone = JitterCrop(2 * size, ratio_range, size)
+        self.allow_empty = allow_empty
+        self.alone = JitterCrop(2 * size, ratio_range, size, allow_empty)
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         self.partners.remember((image, target))
@@ -109,8 +115,8 @@ class MosaicCrop(Mixing):
             placed.append(Placed(to_array(one_image), x, y, corner.width * zoom, corner.height * zoom))
             scale = corner.ratio * zoom
             targets.append(move_objects(one_target, (scale, scale), (x, y), window))
-        had_objects = any(len(one["labels"]) for _, one in samples)
-        cropped = keep_visible(join_objects(targets, window), had_objects)
+        must_keep = any(len(one["labels"]) for _, one in samples) and not self.allow_empty
+        cropped = keep_visible(join_objects(targets, window), must_keep)
         return to_image(render(placed, window)), cropped
 
 
@@ -120,10 +126,10 @@ def draw_window(size: tuple[int, int], limit: int) -> tuple[tuple[int, int], int
     return (height, width), integer(size[0] - height + 1), integer(size[1] - width + 1)
 
 
-def keep_visible(target: Target, had_objects: bool) -> Target:
-    """Returns the target clipped to its window; raises EmptyCrop where objects are lost to the last one."""
+def keep_visible(target: Target, must_keep: bool) -> Target:
+    """Returns the target clipped to its window; raises EmptyCrop where no object is left and one has to be."""
     cropped = clip_objects(target)
-    if had_objects and not len(cropped["labels"]):
+    if must_keep and not len(cropped["labels"]):
         raise EmptyCrop
     return cropped
 

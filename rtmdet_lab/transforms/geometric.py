@@ -94,13 +94,17 @@ class RandomResize(Transform):
 class RandomCrop(Transform):
     """Cuts a window of at most ``size`` x ``size``; an image with objects must keep one, or the sample is dropped.
 
+    Args:
+        allow_empty: keep crops without objects, too.
+
     Raises:
         EmptyCrop: no object in the window; the loader then draws another sample.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, allow_empty: bool = False) -> None:
         super().__init__()
         self.size = size
+        self.allow_empty = allow_empty
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         height, width = image_size(image)
@@ -108,7 +112,7 @@ class RandomCrop(Transform):
         top, left = integer(height - crop_height + 1), integer(width - crop_width + 1)
         moved = move_objects(target, (1.0, 1.0), (-left, -top), (crop_height, crop_width))
         cropped = clip_objects(moved)
-        if len(target["labels"]) and not len(cropped["labels"]):
+        if len(target["labels"]) and not len(cropped["labels"]) and not self.allow_empty:
             raise EmptyCrop
         window = to_array(image)[top : top + crop_height, left : left + crop_width]
         return to_image(np.ascontiguousarray(window)), cropped
@@ -130,8 +134,10 @@ class RandomFlip(Transform):
 def flip_sample(image: tv_tensors.Image, target: Target) -> Sample:
     """Returns the sample mirrored left to right."""
     height, width = image_size(image)
-    boxes = as_boxes(flip_boxes(plain_boxes(target), width), (height, width))
-    return to_image(cv2.flip(to_array(image), 1)), dict(target, boxes=boxes)
+    flipped = dict(target, boxes=as_boxes(flip_boxes(plain_boxes(target), width), (height, width)))
+    if "outlines" in target:
+        flipped["outlines"] = target["outlines"].mirrored(width)
+    return to_image(cv2.flip(to_array(image), 1)), flipped
 
 
 class Pad(Transform):

@@ -34,7 +34,9 @@ def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int) -> v2.
     if not config.mosaic:
         steps = _jitter(config, base=size)
     elif config.one_resize and config.crop:
-        steps = [MosaicCrop(partners(config.mosaic_cache, min_size=5), size, config.resize_range)]
+        steps = [
+            MosaicCrop(partners(config.mosaic_cache, min_size=5), size, config.resize_range, allow_empty=config.empty_crops)
+        ]
     else:
         steps = [Mosaic(partners(config.mosaic_cache, min_size=5), size), *_jitter(config, base=2 * size)]
     steps += _color_to_pad(config)
@@ -58,9 +60,9 @@ test_pipeline.__test__ = False  # not a pytest function
 
 def _jitter(config: AugmentConfig, base: int) -> list[v2.Transform]:
     if config.one_resize and config.crop:
-        return [JitterCrop(base, config.resize_range, config.input_size)]
+        return [JitterCrop(base, config.resize_range, config.input_size, config.empty_crops)]
     resize = RandomResize(base, config.resize_range)
-    return [resize, RandomCrop(config.input_size) if config.crop else Resize(config.input_size)]
+    return [resize, RandomCrop(config.input_size, config.empty_crops) if config.crop else Resize(config.input_size)]
 
 
 def _color_to_pad(config: AugmentConfig) -> list[v2.Transform]:

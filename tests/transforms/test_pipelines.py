@@ -84,7 +84,7 @@ def test_strong_pipeline_has_the_published_steps(size):
     assert steps_of(strong_pipeline(config, load, 10)) == [
         (Mosaic, {"partners": ("cached", mosaic_cache, pop, 5), "size": 640, "center_range": (0.5, 1.5)}),
         (RandomResize, {"base": 1280, "ratio_range": ratios}),
-        (RandomCrop, {"size": 640}),
+        (RandomCrop, {"size": 640, "allow_empty": False}),
         (RandomHSV, {"limits": (5, 30, 30)}),
         (RandomFlip, {"prob": 0.5}),
         (Pad, {"size": 640}),
@@ -98,10 +98,10 @@ def test_strong_pipeline_in_one_resize_has_the_same_parameters(size):
     pipeline = strong_pipeline(resolve_augment(AugmentConfig(), size), load, 10)
     published = steps_of(strong_pipeline(resolve_augment(AugmentConfig(one_resize=False), size), load, 10))
     partners = ("cached", mosaic_cache, pop, 5)
-    direct = {"partners": partners, "size": 640, "ratio_range": ratios, "center_range": (0.5, 1.5)}
+    direct = {"partners": partners, "size": 640, "ratio_range": ratios, "center_range": (0.5, 1.5), "allow_empty": False}
     assert steps_of(pipeline) == [(MosaicCrop, direct), *published[3:]]
     alone = v2.Compose([pipeline.transforms[0].alone])  # while the cache is young
-    assert steps_of(alone) == [(JitterCrop, {"base": 1280, "ratio_range": ratios, "size": 640})]
+    assert steps_of(alone) == [(JitterCrop, {"base": 1280, "ratio_range": ratios, "size": 640, "allow_empty": False})]
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
@@ -109,10 +109,10 @@ def test_weak_pipeline_has_the_published_steps(size):
     ratios = PUBLISHED[size][0]
     rest = [(RandomHSV, {"limits": (5, 30, 30)}), (RandomFlip, {"prob": 0.5}), (Pad, {"size": 640})]
     published = weak_pipeline(resolve_augment(AugmentConfig(one_resize=False), size))
-    jitter = [(RandomResize, {"base": 640, "ratio_range": ratios}), (RandomCrop, {"size": 640})]
+    jitter = [(RandomResize, {"base": 640, "ratio_range": ratios}), (RandomCrop, {"size": 640, "allow_empty": False})]
     assert steps_of(published) == jitter + rest
     direct = weak_pipeline(resolve_augment(AugmentConfig(), size))
-    assert steps_of(direct) == [(JitterCrop, {"base": 640, "ratio_range": ratios, "size": 640}), *rest]
+    assert steps_of(direct) == [(JitterCrop, {"base": 640, "ratio_range": ratios, "size": 640, "allow_empty": False}), *rest]
 
 
 def test_test_pipeline_fits_and_pads():
@@ -133,7 +133,7 @@ def test_parts_that_are_switched_off_are_left_out():
 
 def test_without_mosaic_the_jitter_is_around_the_canvas_itself():
     steps = steps_of(strong_pipeline(resolve_augment(AugmentConfig(mosaic=False), "l"), load, 10))
-    assert steps[0] == (JitterCrop, {"base": 640, "ratio_range": (0.1, 2.0), "size": 640})
+    assert steps[0] == (JitterCrop, {"base": 640, "ratio_range": (0.1, 2.0), "size": 640, "allow_empty": False})
 
 
 def test_uncached_partners_are_those_of_the_whole_set():
@@ -160,11 +160,35 @@ def default_stream():
     return stream(SMALL)
 
 
-@pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(AugmentConfig)])
+@pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(AugmentConfig) if field.name in OTHER])
 def test_every_setting_changes_the_samples(setting, default_stream):
     changed = dataclasses.replace(SMALL, **{setting: OTHER[setting]})
     assert getattr(changed, setting) != getattr(SMALL, setting)
     assert stream(changed) != default_stream
+
+
+@pytest.mark.parametrize("one_resize", [True, False])
+def test_crops_without_objects_are_a_choice(one_resize):
+    def lost(empty_crops):
+        changes = {"one_resize": one_resize, "empty_crops": empty_crops, "resize_range": (1.8, 2.0), "mixup": False}
+        count = 0
+        for mosaic in (True, False):
+            pipeline = strong_pipeline(dataclasses.replace(SMALL, **changes, mosaic=mosaic), small_corner, 12)
+            for number in range(40):
+                torch.manual_seed(number)
+                try:
+                    pipeline(*small_corner(number % 12))
+                except EmptyCrop:
+                    count += 1
+        return count
+
+    assert lost(False) > 10
+    assert lost(True) == 0
+    assert {field.name for field in dataclasses.fields(AugmentConfig)} - set(OTHER) == {"empty_crops"}
+
+
+def small_corner(index: int):
+    return make_sample(60, 60, [[0, 0, 6, 6]], seed=index)
 
 
 def test_same_settings_and_seeds_give_the_same_samples(default_stream):

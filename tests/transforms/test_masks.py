@@ -1,0 +1,91 @@
+"""Filling outlines at the end of a pipeline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rtmdet_lab.config import AugmentConfig
+from rtmdet_lab.geometry.masks import fill_polygons, mask_centers
+from rtmdet_lab.geometry.outlines import Outlines
+from rtmdet_lab.presets import resolve_augment
+from rtmdet_lab.transforms.base import EmptyCrop, plain_boxes
+from rtmdet_lab.transforms.geometric import flip_sample
+from rtmdet_lab.transforms.masks import FillOutlines
+from rtmdet_lab.transforms.pipelines import strong_pipeline
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_samples import make_sample
+
+
+def with_outlines(seed: int, height: int = 60, width: int = 80, count: int = 4):
+    """A sample whose objects are octagons, boxes around them."""
+    rng = np.random.default_rng(seed)
+    angles = np.arange(8) * np.pi / 4 + 0.3
+    parts = []
+    for _ in range(count):
+        radius = rng.uniform(3, 14)
+        center = rng.uniform([radius, radius], [width - radius, height - radius])
+        parts.append([np.stack([np.cos(angles), np.sin(angles)], 1) * radius + center])
+    outlines = Outlines(parts)
+    image, target = make_sample(height, width, outlines.boxes().tolist(), seed=seed)
+    return image, dict(target, outlines=outlines)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_masks_are_every_fourth_pixel_of_the_filled_canvas(seed):
+    image, target = with_outlines(seed)
+    _, found = FillOutlines()(image, target)
+    whole = [fill_polygons([part.ravel().tolist() for part in parts], (60, 80)) for parts in target["outlines"]]
+    whole = torch.from_numpy(np.stack(whole))
+    assert torch.equal(found["masks"], whole[:, 2::4, 2::4])
+    torch.testing.assert_close(found["centers"], mask_centers(whole), rtol=1e-5, atol=1e-4)
+    assert "outlines" not in found
+
+
+def test_objects_under_a_pixel_are_dropped_and_empty_ones_have_no_center():
+    image, target = make_sample(16, 16, [[2, 2, 2.5, 9], [4, 4, 9, 9], [1, 1, 3, 3]])
+    target["outlines"] = Outlines([[np.array([[2.0, 2], [2.5, 2], [2.5, 9]])], [], [np.array([[1.0, 1], [3, 1], [3, 3]])]])
+    _, found = FillOutlines()(image, target)
+    assert len(found["labels"]) == len(found["masks"]) == 2
+    assert found["centers"][0].isnan().all()
+    assert not found["masks"][0].any()
+    assert found["centers"][1].isfinite().all()
+
+
+def test_nothing_happens_without_outlines():
+    sample = make_sample(16, 16, [[2, 2, 9, 9]])
+    assert FillOutlines()(*sample)[1] is sample[1]
+
+
+def test_flipping_flips_the_masks():
+    image, target = with_outlines(3)
+    _, plain = FillOutlines()(image, target)
+    _, flipped = FillOutlines()(*flip_sample(*flip_sample(image, target)))
+    assert torch.equal(plain["masks"], flipped["masks"])
+    _, once = FillOutlines()(*flip_sample(image, target))
+    torch.testing.assert_close(once["centers"][:, 0], 79 - plain["centers"][:, 0], rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("one_resize", [True, False])
+def test_boxes_follow_the_masks_through_the_strong_pipeline(one_resize):
+    config = resolve_augment(AugmentConfig(input_size=96, one_resize=one_resize), "s", "instance")
+    pipeline = strong_pipeline(config, lambda index: with_outlines(index), 20)
+    seen = 0
+    for number in range(40):
+        torch.manual_seed(number)
+        try:
+            image, target = pipeline(*with_outlines(number % 20))
+        except EmptyCrop:
+            pytest.fail("instance pipelines keep crops without objects")
+        boxes, around = plain_boxes(target), torch.from_numpy(target["outlines"].boxes()).float()
+        assert len(target["outlines"]) == len(boxes) == len(target["labels"])
+        torch.testing.assert_close(boxes, around, rtol=0, atol=1e-2)
+        _, filled = FillOutlines()(image, target)
+        assert filled["masks"].shape[1:] == (24, 24)
+        seen += len(filled["masks"])
+    assert seen > 100
