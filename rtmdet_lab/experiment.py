@@ -37,6 +37,7 @@ def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset]:
             raise DataError(
                 f"data.{name} is not set: name your own data, or make some with `rtmdet-lab data generate FOLDER`"
             )
+    outlines = config.task == "instance"
     train = CocoDataset(
         data.train_images,
         data.train_annotations,
@@ -45,9 +46,10 @@ def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset]:
         skip_empty=data.skip_empty,
         min_image_size=data.min_image_size,
         on_bad=data.on_bad,
+        outlines=outlines,
     )
     # Labels must mean the same in both files, so the validation set takes its classes from the training set.
-    val = CocoDataset(data.val_images, data.val_annotations, train.classes, on_bad=data.on_bad)
+    val = CocoDataset(data.val_images, data.val_annotations, train.classes, on_bad=data.on_bad, outlines=outlines)
     return train, val
 
 

@@ -15,11 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rtmdet_lab.data.images import read_image
+from rtmdet_lab.data.segmentation import segmentation_problem, to_polygons
 from rtmdet_lab.errors import DataError, did_you_mean
 from rtmdet_lab.files import read_json
+from rtmdet_lab.geometry.masks import decode_segmentation
+from rtmdet_lab.geometry.outlines import Outlines
 from rtmdet_lab.structures import ImageMeta
 from rtmdet_lab.transforms.base import Sample, as_boxes
 
@@ -35,6 +39,7 @@ class ImageRecord:
     labels: list[int] = field(default_factory=list)
     crowd: list[bool] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
+    segmentations: list[Any] = field(default_factory=list)  # as in the file; empty unless they were asked for
 
 
 @dataclass
@@ -50,11 +55,12 @@ class CocoFile:
     dropped: Counter  # reason -> number of objects without area or outside their image
 
 
-def read_coco(path: Path, classes: Sequence[str] | None = None) -> CocoFile:
+def read_coco(path: Path, classes: Sequence[str] | None = None, segmentations: bool = False) -> CocoFile:
     """Returns the content of an annotation file, checked.
 
     Args:
         classes: names to keep, in label order; None keeps all categories in the file's order.
+        segmentations: check and keep the objects' segmentations, too.
 
     Raises:
         DataError: not usable as a whole; names the file, the entry and the remedy.
@@ -77,6 +83,8 @@ def read_coco(path: Path, classes: Sequence[str] | None = None) -> CocoFile:
     seen: set[Any] = set()
     for number, entry in enumerate(annotations):
         problem = _annotation_problem(entry, records, names, seen)
+        if segmentations and not problem:
+            problem = segmentation_problem(entry.get("segmentation"), entry["bbox"], records[entry["image_id"]].size)
         if problem:
             known = isinstance(entry, dict) and "id" in entry
             problems.append(f"annotation {entry['id'] if known else f'number {number}'} {problem}")
@@ -93,6 +101,8 @@ def read_coco(path: Path, classes: Sequence[str] | None = None) -> CocoFile:
         record.labels.append(label)
         record.crowd.append(bool(entry.get("iscrowd", 0)))
         record.areas.append(float(entry.get("area", width * height)))
+        if segmentations:
+            record.segmentations.append(entry["segmentation"])
     info = content.get("info")
     title = str((info.get("description") if isinstance(info, dict) else None) or path.name)
     return CocoFile(
@@ -202,6 +212,8 @@ class CocoDataset:
             without boxes (``skip_empty``) or with a side under ``min_image_size``. Otherwise everything the benchmark
             counts is kept, crowds marked ``ignore``.
         on_bad: "refuse" raises on malformed annotations, "skip" leaves them out and says so.
+        outlines: read the objects' segmentations, too: for training as ``outlines`` (polygons), otherwise as ``masks``
+            (G, H, W) bool in the file's pixels.
 
     Raises:
         DataError: nothing usable, or malformed annotations with ``on_bad`` "refuse".
@@ -217,12 +229,14 @@ class CocoDataset:
         skip_empty: bool = True,
         min_image_size: int = 32,
         on_bad: str = "refuse",
+        outlines: bool = False,
     ) -> None:
         self.folder = Path(images)
         self.training = training
+        self.outlines = outlines
         if not self.folder.is_dir():
             raise DataError(f"no image folder {self.folder}: it does not exist or is not a folder")
-        file = read_coco(Path(annotations), classes)
+        file = read_coco(Path(annotations), classes, segmentations=outlines)
         self.file = file
         self.title = file.title
         self.classes = file.classes
@@ -271,6 +285,11 @@ class CocoDataset:
         if not self.training:
             target["ignore"] = torch.tensor(record.crowd, dtype=torch.bool)
             target["areas"] = torch.tensor(record.areas, dtype=torch.float32)
+        if self.outlines and self.training:
+            target["outlines"] = Outlines.from_coco([to_polygons(one, size) for one in record.segmentations])
+        elif self.outlines:
+            masks = [decode_segmentation(one, size) for one in record.segmentations]
+            target["masks"] = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, *size, dtype=torch.bool)
         return image, target
 
 
@@ -292,4 +311,5 @@ def _for_training(record: ImageRecord) -> ImageRecord:
         [record.labels[number] for number in keep],
         [False] * len(keep),
         [record.areas[number] for number in keep],
+        [record.segmentations[number] for number in keep if record.segmentations],
     )
