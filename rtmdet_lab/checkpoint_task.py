@@ -61,7 +61,8 @@ def _config_of(checkpoint: Checkpoint, source: str, model: str | None) -> Experi
         size = guess_size(checkpoint.tensors)
         if size is None:
             raise CheckpointError(f"{source} does not tell which model it belongs to: name the model (--model)")
-        model = TASK_PREFIX["detection"] + size
+        instance = "bbox_head.rtm_kernel.0.weight" in checkpoint.tensors
+        model = TASK_PREFIX["instance" if instance else "detection"] + size
     task, size = parse_model_name(model)
     return with_overrides(ExperimentConfig(), {"task": task, "model.size": size})
 

@@ -55,11 +55,13 @@ def run(args: argparse.Namespace) -> None:
         data=dataclasses.replace(task.config.data, on_bad=args.on_bad),
     )
     classes = task.config.data.classes
-    source = CocoDataset(args.images, args.annotations, classes, on_bad=args.on_bad)
+    instance = task.name == "instance"
+    source = CocoDataset(args.images, args.annotations, classes, on_bad=args.on_bad, outlines=instance)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
-    metrics, per_class = evaluator.summary(), evaluator.per_class()
+    kinds = ("bbox", "segm") if instance else ("bbox",)
+    metrics, per_class = {kind: evaluator.summary(kind) for kind in kinds}, evaluator.per_class()
     print(f"{args.checkpoint} on {len(evaluator.images)} images of {source.title}, input {args.input_size}")
-    print_table([metrics])
+    print_table([{"": kind, **numbers} if instance else numbers for kind, numbers in metrics.items()])
     print_table(per_class)
     if args.predictions:
         write_json(args.predictions, with_file_ids(evaluator.results, source.category_ids))
@@ -70,4 +72,4 @@ def run(args: argparse.Namespace) -> None:
         recall, precision = evaluator.precision_recall()
         save_figure(plot_precision_recall(recall, precision, classes), args.curves)
         print(f"precision-recall curves: {args.curves}")
-    write_result(args, {"bbox": metrics, "per_class": per_class})
+    write_result(args, {**metrics, "per_class": per_class})

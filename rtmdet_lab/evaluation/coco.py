@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rtmdet_lab.geometry.boxes import xyxy_to_xywh
+from rtmdet_lab.geometry.masks import encode_masks
 from rtmdet_lab.structures import Detections, Targets
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -26,7 +27,8 @@ class CocoEvaluator:
 
     Args:
         class_names: names in label order; only used to label the per-class table.
-        kind: "bbox" or "segm".
+        kind: "bbox" or "segm", what is scored unless a method is told otherwise. Masks are those of ``Detections.masks``
+            and ``Targets.masks``, in original pixels.
     """
 
     def __init__(self, class_names: Sequence[str] | None = None, kind: str = "bbox") -> None:
@@ -35,11 +37,11 @@ class CocoEvaluator:
         self.images: list[dict[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
-        self._scored: Any = None
+        self._scored: dict[str, Any] = {}
 
     def add(self, detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
         """Adds the images of one batch; boxes of both are in original pixels."""
-        self._scored = None
+        self._scored = {}
         for found, truth in zip(detections, targets, strict=True):
             number = len(self.images)
             meta = truth.meta
@@ -55,7 +57,7 @@ class CocoEvaluator:
 
     def merge(self, states: Sequence[tuple[list, list, list]]) -> None:
         """Takes the union of several processes' states; an image that two processes saw counts once."""
-        self._scored = None
+        self._scored = {}
         self.images, self.annotations, self.results = [], [], []
         seen: set[int] = set()
         for images, truth, results in states:
@@ -68,9 +70,16 @@ class CocoEvaluator:
             ]
             self.results += [one for one in results if one["image_id"] in new]
 
-    def summary(self) -> dict[str, float]:
-        """Returns the 12 numbers by name; -1 where no ground truth falls into a category, as the benchmark has it."""
-        return _numbers(self._coco_eval())
+    def summary(self, kind: str | None = None) -> dict[str, float]:
+        """Returns the 12 numbers by name; -1 where no ground truth falls into a category, as the benchmark has it.
+
+        Without a ``kind``, an evaluator of masks adds ``box_AP``, ``box_AP50`` and ``box_AP75``.
+        """
+        numbers = _numbers(self._coco_eval(kind))
+        if kind is None and self.kind == "segm":
+            boxes = _numbers(self._coco_eval("bbox"))
+            numbers |= {f"box_{name}": boxes[name] for name in ("AP", "AP50", "AP75")}
+        return numbers
 
     def per_class(self) -> list[dict[str, Any]]:
         """Returns one row per class: name, AP, AP50, AR100 and the number of objects that count."""
@@ -110,12 +119,13 @@ class CocoEvaluator:
             return dict(enumerate(self.class_names, start=1))
         return {label: f"class {label - 1}" for label in sorted(labels)}
 
-    def _coco_eval(self) -> Any:
-        if self._scored is None:
+    def _coco_eval(self, kind: str | None = None) -> Any:
+        kind = kind or self.kind
+        if kind not in self._scored:
             categories = [{"id": number, "name": name} for number, name in self._ids_and_names().items()]
             truth = {"images": self.images, "annotations": self.annotations, "categories": categories, "info": {}}
-            self._scored = run_coco_eval(truth, self.results, self.kind)
-        return self._scored
+            self._scored[kind] = run_coco_eval(truth, self.results, kind)
+        return self._scored[kind]
 
 
 def evaluate_coco(
@@ -166,7 +176,7 @@ def _read_json(source: Any) -> Any:
 
 
 def to_coco_results(detections: Detections, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:
-    """Returns one image's detections as COCO results; label i becomes ``category_ids[i]``, or i + 1."""
+    """Returns one image's detections as COCO results, masks as run lengths; label i becomes ``category_ids[i]`` or i + 1."""
     boxes = xyxy_to_xywh(detections.boxes.double()).tolist()
     labels, scores = detections.labels.tolist(), detections.scores.tolist()
     return [
@@ -175,9 +185,17 @@ def to_coco_results(detections: Detections, image_id: int, category_ids: Sequenc
             "category_id": category_ids[label] if category_ids is not None else label + 1,
             "bbox": box,
             "score": score,
+            **mask,
         }
-        for box, label, score in zip(boxes, labels, scores, strict=True)
+        for box, label, score, mask in zip(boxes, labels, scores, _mask_fields(detections), strict=True)
     ]
+
+
+def _mask_fields(objects: Detections | Targets) -> list[dict[str, Any]]:
+    """Returns what each object's entry says of its mask: nothing where there are none."""
+    if objects.masks is None:
+        return [{}] * len(objects)
+    return [{"segmentation": one} for one in encode_masks(objects.masks)]
 
 
 def _annotations(targets: Targets, image_id: int, first_id: int) -> list[dict[str, Any]]:
@@ -192,9 +210,10 @@ def _annotations(targets: Targets, image_id: int, first_id: int) -> list[dict[st
             "bbox": box,
             "area": area,
             "iscrowd": int(crowd),
+            **mask,
         }
-        for offset, (box, label, area, crowd) in enumerate(
-            zip(boxes.tolist(), targets.labels.tolist(), areas, ignore, strict=True)
+        for offset, (box, label, area, crowd, mask) in enumerate(
+            zip(boxes.tolist(), targets.labels.tolist(), areas, ignore, _mask_fields(targets), strict=True)
         )
     ]
 
@@ -210,7 +229,10 @@ def run_coco_eval(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
         copies = [{**one, "id": number} for number, one in enumerate(truth["annotations"], start=1)]
         coco_gt.dataset = {**truth, "annotations": copies}
         coco_gt.createIndex()
-        coco_dt = coco_gt.loadRes([dict(one) for one in results]) if results else COCO()
+        # Masks are sized by their pixels: of a result that has a box, too, pycocotools would take the box's area.
+        unread = {"bbox"} if kind == "segm" else {"segmentation"}
+        found = [{key: value for key, value in one.items() if key not in unread} for one in results]
+        coco_dt = coco_gt.loadRes(found) if results else COCO()
         if not results:  # loadRes takes no empty list
             coco_dt.dataset = {**coco_gt.dataset, "annotations": []}
             coco_dt.createIndex()

@@ -55,7 +55,7 @@ def instance_task(config: ExperimentConfig) -> Task:
         assigner=assigner,
         criterion=criterion,
         decode=decode,
-        new_evaluator=lambda: CocoEvaluator(config.data.classes),
+        new_evaluator=lambda: CocoEvaluator(config.data.classes, kind="segm"),
     )
 
 

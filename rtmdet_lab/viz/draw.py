@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from rtmdet_lab.structures import Detections, Targets
 
 CELL_INCHES = 3.2  # side of one picture in a gallery
+MASK_OPACITY = 0.45
 
 
 def class_color(label: int) -> tuple[float, float, float]:
@@ -58,7 +60,7 @@ def draw_detections(
     texts = [
         f"{classes[label]} {score:.2f}" for label, score in zip(shown.labels.tolist(), shown.scores.tolist(), strict=True)
     ]
-    return _draw(image, shown.boxes, shown.labels, texts, title, ax)
+    return _draw(image, shown, texts, title, ax)
 
 
 def draw_targets(
@@ -66,19 +68,18 @@ def draw_targets(
 ) -> Figure:
     """Returns a figure of the image with its ground truth; ignored objects are dashed."""
     texts = [classes[label] for label in targets.labels.tolist()]
-    return _draw(image, targets.boxes, targets.labels, texts, title, ax, targets.ignore)
+    return _draw(image, targets, texts, title, ax, targets.ignore)
 
 
 def _draw(
     image: Any,
-    boxes: Tensor,
-    labels: Tensor,
+    objects: Detections | Targets,
     texts: Sequence[str],
     title: str | None,
     ax: Axes | None,
     dashed: Tensor | None = None,
 ) -> Figure:
-    array = to_rgb_array(image)
+    array = tint_masks(to_rgb_array(image), objects)
     if ax is None:
         height, width = array.shape[:2]
         scale = 7 / max(height, width)
@@ -87,8 +88,23 @@ def _draw(
     # The best-scored box last, so that it lies on top; large boxes are not filled, so small ones stay visible.
     for number in reversed(range(len(texts))):
         style = "--" if dashed is not None and bool(dashed[number]) else "-"
-        add_box(ax, boxes[number], class_color(int(labels[number])), texts[number], style)
+        add_box(ax, objects.boxes[number], class_color(int(objects.labels[number])), texts[number], style)
     return ax.figure
+
+
+def tint_masks(array: np.ndarray, objects: Detections | Targets) -> np.ndarray:
+    """Returns the image with each object's mask in its class colour, the best-scored on top; masks of another size than the
+    image (those of training samples) are spread over it."""
+    if objects.masks is None or not len(objects):
+        return array
+    tinted = array.astype(np.float32)
+    for number in reversed(range(len(objects))):
+        mask = objects.masks[number].cpu().numpy()
+        if mask.shape != array.shape[:2]:
+            mask = cv2.resize(mask.astype(np.uint8), array.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+        color = 255 * np.array(class_color(int(objects.labels[number])), np.float32)
+        tinted[mask] += MASK_OPACITY * (color - tinted[mask])
+    return tinted.astype(np.uint8)
 
 
 def show_image(ax: Axes, array: np.ndarray, title: str | None = None) -> None:
@@ -198,4 +214,5 @@ def comparison_gallery(
 
 
 def _targets_of(target: dict[str, Any]) -> Targets:
-    return Targets(target["boxes"].as_subclass(Tensor), target["labels"], ignore=target.get("ignore"))
+    boxes = target["boxes"].as_subclass(Tensor)
+    return Targets(boxes, target["labels"], masks=target.get("masks"), ignore=target.get("ignore"))
