@@ -230,24 +230,26 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TestConfig:
-    """Inference settings; the defaults are those behind the published AP (released configurations)."""
+    """Inference settings. None: those behind the published AP of the task (released configurations, presets.py)."""
 
     __test__ = False  # not a pytest class
 
     input_size: int | None = None  # None: the training canvas
-    score_threshold: float = 0.001
-    nms_iou: float = 0.65
-    max_per_level: int = 30000  # candidates per level before NMS
-    max_per_image: int = 300
+    score_threshold: float | None = None
+    nms_iou: float | None = None
+    max_per_level: int | None = None  # candidates per level before NMS
+    max_per_image: int | None = None
     batch_size: int = 16
 
     def __post_init__(self) -> None:
         size = self.input_size
         _require(size is None or (size >= 32 and size % 32 == 0), "test.input_size", size, "a multiple of 32")
-        _require(0 <= self.score_threshold < 1, "test.score_threshold", self.score_threshold, "in [0, 1)")
-        _require(0 < self.nms_iou <= 1, "test.nms_iou", self.nms_iou, "in (0, 1]")
+        score, iou = self.score_threshold, self.nms_iou
+        _require(score is None or 0 <= score < 1, "test.score_threshold", score, "in [0, 1)")
+        _require(iou is None or 0 < iou <= 1, "test.nms_iou", iou, "in (0, 1]")
         for name in ("max_per_level", "max_per_image", "batch_size"):
-            _require(getattr(self, name) >= 1, f"test.{name}", getattr(self, name), "at least 1")
+            count = getattr(self, name)
+            _require(count is None or count >= 1, f"test.{name}", count, "at least 1")
 
 
 @dataclass(frozen=True)

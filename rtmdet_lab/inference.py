@@ -15,6 +15,7 @@ from rtmdet_lab.config import TestConfig
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.presets import resolve_test
 from rtmdet_lab.structures import Detections, ImageMeta
 from rtmdet_lab.tasks.factory import decode_for
 from rtmdet_lab.transforms.base import as_boxes, to_image
@@ -28,16 +29,16 @@ def predict(
     images: Any,
     *,
     input_size: int = 640,
-    score_threshold: float = 0.001,
-    nms_iou: float = 0.65,
-    max_per_level: int = 30000,
-    max_per_image: int = 300,
+    score_threshold: float | None = None,
+    nms_iou: float | None = None,
+    max_per_level: int | None = None,
+    max_per_image: int | None = None,
     batch_size: int = 8,
 ) -> list[Detections]:
     """Returns the detections of every image, best first, boxes in that image's pixels.
 
-    The defaults are the settings behind the published AP, where a score of 0.001 already counts; for looking at results
-    pass ``score_threshold=0.3``. The model runs where its weights are and keeps its training mode.
+    The defaults are the settings behind the published AP of the model's task, where very low scores count, too; for looking
+    at results pass ``score_threshold=0.3``. The model runs where its weights are and keeps its training mode.
 
     Args:
         images: one image or several: a path, a folder of images, an (H, W, 3) uint8 RGB array, or a (3, H, W) uint8 RGB
@@ -48,7 +49,8 @@ def predict(
         DataError: an image cannot be read or has another form.
         SettingError: an impossible setting.
     """
-    config = TestConfig(input_size, score_threshold, nms_iou, max_per_level, max_per_image, batch_size)
+    given = TestConfig(input_size, score_threshold, nms_iou, max_per_level, max_per_image, batch_size)
+    config = resolve_test(given, model.task)
     device = next(model.parameters()).device
     pipeline, decode = test_pipeline(input_size), decode_for(model.task)
     was_training = model.training

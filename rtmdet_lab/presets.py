@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from rtmdet_lab.config import AugmentConfig, ExperimentConfig, LossConfig, ModelConfig, Sharing, Size, TaskName
+from rtmdet_lab.config import AugmentConfig, ExperimentConfig, LossConfig, ModelConfig, Sharing, Size, TaskName, TestConfig
 from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
 
 STRIDES = (8, 16, 32)
@@ -44,6 +44,12 @@ TASK_PREFIX: dict[TaskName, str] = {"detection": "rtmdet-", "instance": "rtmdet-
 TASK_SIZES: dict[TaskName, tuple[Size, ...]] = {
     "detection": ("nano", "tiny", "s", "m", "l", "x"),
     "instance": ("tiny", "s", "m", "l", "x"),
+}
+# Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
+TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
+    "detection": {"score_threshold": 0.001, "nms_iou": 0.65, "max_per_level": 30000, "max_per_image": 300},
+    "instance": {"score_threshold": 0.05, "nms_iou": 0.6, "max_per_level": 1000, "max_per_image": 100},
+    "rotated": {"score_threshold": 0.05, "nms_iou": 0.1, "max_per_level": 2000, "max_per_image": 2000},
 }
 
 
@@ -107,6 +113,12 @@ def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detecti
     return dataclasses.replace(config, **filled)
 
 
+def resolve_test(config: TestConfig, task: TaskName) -> TestConfig:
+    """Returns ``config`` with every ``None`` but the input size replaced by the published value of the task."""
+    published = TEST_SETTINGS[task]
+    return dataclasses.replace(config, **{name: one for name, one in published.items() if getattr(config, name) is None})
+
+
 def resolve(config: ExperimentConfig) -> ExperimentConfig:
     """Returns ``config`` with every ``None`` that names a preset filled in: what the run will really use.
 
@@ -118,7 +130,7 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         for name in ("mask_weight", "mask_positives"):
             if getattr(config.loss, name) != getattr(defaults, name):
                 raise SettingError(f"loss.{name} belongs to the task 'instance': leave it alone for {config.task!r}")
-    train, test = config.train, config.test
+    train, test = config.train, resolve_test(config.test, config.task)
     if train.lr is None:
         train = dataclasses.replace(train, lr=0.004 * train.batch_size * train.accumulate / 256)
     if test.input_size is None:

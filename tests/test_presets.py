@@ -221,3 +221,12 @@ def test_weak_epochs_alone_are_allowed():
 def test_presets_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         SIZES["s"].depth = 1.0
+
+
+@pytest.mark.parametrize("task", ["detection", "instance"])
+def test_test_settings_left_open_are_the_published_ones_of_the_task(task):
+    published = {"detection": (0.001, 0.65, 30000, 300), "instance": (0.05, 0.6, 1000, 100)}[task]
+    test = resolve(with_overrides(ExperimentConfig(), {"task": task})).test
+    assert (test.score_threshold, test.nms_iou, test.max_per_level, test.max_per_image) == published
+    test = resolve(with_overrides(ExperimentConfig(), {"task": task, "test.nms_iou": 0.5})).test
+    assert test.nms_iou == 0.5

@@ -40,16 +40,21 @@ def add_data_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_decoding(parser: argparse.ArgumentParser, score_threshold: float = 0.001) -> None:
-    """Adds the settings of post-processing; the defaults are those behind the published AP."""
-    group = parser.add_argument_group("post-processing")
+def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None = None) -> None:
+    """Adds the settings of post-processing; the defaults are those behind the published AP of the model's task."""
+    group = parser.add_argument_group("post-processing (defaults: those behind the published AP of the model's task)")
     group.add_argument("--input-size", type=int, default=640, metavar="PIXELS", help="side of the square input (640)")
+    least = "detection 0.001, instance 0.05" if score_threshold is None else f"{score_threshold:g}"
     group.add_argument(
-        "--score-threshold", type=float, default=score_threshold, metavar="SCORE", help=f"least score ({score_threshold:g})"
+        "--score-threshold", type=float, default=score_threshold, metavar="SCORE", help=f"least score ({least})"
     )
-    group.add_argument("--nms-iou", type=float, default=0.65, metavar="IOU", help="overlap that suppresses (0.65)")
-    group.add_argument("--max-per-level", type=int, default=30000, metavar="N", help="candidates per level (30000)")
-    group.add_argument("--max-per-image", type=int, default=300, metavar="N", help="detections kept per image (300)")
+    group.add_argument("--nms-iou", type=float, metavar="IOU", help="overlap that suppresses (detection 0.65, instance 0.6)")
+    group.add_argument(
+        "--max-per-level", type=int, metavar="N", help="candidates per level (detection 30000, instance 1000)"
+    )
+    group.add_argument(
+        "--max-per-image", type=int, metavar="N", help="detections kept per image (detection 300, instance 100)"
+    )
     group.add_argument("--batch-size", type=int, default=8, metavar="N", help="images per forward pass (8)")
 
 

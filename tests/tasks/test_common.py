@@ -11,6 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from rtmdet_lab.config import LossConfig, TestConfig
+from rtmdet_lab.presets import resolve_test
 from rtmdet_lab.structures import Assignment, ImageMeta, Targets
 from rtmdet_lab.tasks import common
 from rtmdet_lab.tasks.common import (
@@ -27,6 +28,11 @@ from made_matches import objects
 
 ASSIGNMENT = Assignment(torch.tensor([[1, -1, 0], [-1, -1, 0]]), torch.tensor([[0.5, 0.0, 0.25], [0.0, 0.0, 0.75]]))
 TARGETS = [objects([[0, 0, 1, 1], [2, 2, 3, 3]], [4, 0]), objects([[5, 5, 6, 6]], [3])]
+
+
+def resolved(**settings) -> TestConfig:
+    """Returns test settings with the published values of detection where none are given."""
+    return resolve_test(TestConfig(**settings), "detection")
 
 
 def test_points_learn_the_class_of_their_object_and_minus_one_is_background():
@@ -69,7 +75,7 @@ def logits_of(scores) -> torch.Tensor:
 
 def test_candidates_are_points_and_classes_strictly_above_the_threshold():
     logits = logits_of([[0.9, 0.2], [0.5, 0.6], [0.1, 0.3]])
-    points, labels, scores = select_candidates(logits, [2, 1], TestConfig(score_threshold=0.5))
+    points, labels, scores = select_candidates(logits, [2, 1], resolved(score_threshold=0.5))
     assert list(zip(points.tolist(), labels.tolist(), strict=True)) == [(0, 0), (1, 1)]
     assert_close(scores, torch.tensor([0.9, 0.6]))
 
@@ -78,7 +84,7 @@ def test_candidates_are_points_and_classes_strictly_above_the_threshold():
 def test_each_level_keeps_its_best_candidates(most):
     generator = torch.Generator().manual_seed(most)
     logits, sizes = torch.randn(10, 3, generator=generator), [6, 3, 1]
-    config = TestConfig(score_threshold=0.4, max_per_level=most)
+    config = resolved(score_threshold=0.4, max_per_level=most)
     points, labels, scores = select_candidates(logits, sizes, config)
     expected, start = [], 0
     for size in sizes:

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from rtmdet_lab.config import ExperimentConfig, TestConfig, with_overrides
 from rtmdet_lab.geometry.boxes import clip_boxes
+from rtmdet_lab.presets import resolve_test
 from rtmdet_lab.structures import DensePredictions, ImageMeta, Targets
 from rtmdet_lab.tasks.detection import decode_boxes, detection_task
 
@@ -21,6 +22,11 @@ from made_networks import weights_without_gradient
 from slow_assigners import cross_entropy, giou, iou, sigmoid, slow_dynamic
 
 SMALL = {"model.size": "nano", "model.width": 0.125, "model.depth": 0.167, "model.num_classes": 3}
+
+
+def resolved(**settings) -> TestConfig:
+    """Returns test settings with the published values of detection where none are given."""
+    return resolve_test(TestConfig(**settings), "detection")
 
 
 def make_task(**settings):
@@ -173,7 +179,7 @@ def slow_decode(image, meta: ImageMeta, config: TestConfig) -> list[tuple]:
 @pytest.mark.parametrize("meta", [PLAIN, WIDE], ids=["plain", "wide"])
 @pytest.mark.parametrize(
     "config",
-    [TestConfig(), TestConfig(score_threshold=0.3, nms_iou=0.3, max_per_level=20, max_per_image=15)],
+    [resolved(), resolved(score_threshold=0.3, nms_iou=0.3, max_per_level=20, max_per_image=15)],
     ids=["default", "narrow"],
 )
 def test_decoding_equals_plain_loops(config, meta, seed):
@@ -190,20 +196,20 @@ def test_decoding_equals_plain_loops(config, meta, seed):
 
 def test_scores_up_to_the_threshold_are_left_out():
     predictions = scored([[0.9], [0.5], [0.51]], [[0, 0, 4, 4], [10, 0, 14, 4], [20, 0, 24, 4]])
-    (found,) = decode_boxes(predictions, [PLAIN], TestConfig(score_threshold=0.5))
+    (found,) = decode_boxes(predictions, [PLAIN], resolved(score_threshold=0.5))
     assert_close(found.scores, torch.tensor([0.9, 0.51]))
 
 
 @pytest.mark.parametrize(("nms_iou", "kept"), [(0.59, [0.8]), (0.61, [0.8, 0.7])])
 def test_overlap_beyond_the_limit_keeps_the_better_box(nms_iou, kept):
     predictions = scored([[0.7], [0.8]], [[0, 0, 10, 6], [0, 0, 10, 10]])
-    (found,) = decode_boxes(predictions, [PLAIN], TestConfig(nms_iou=nms_iou))
+    (found,) = decode_boxes(predictions, [PLAIN], resolved(nms_iou=nms_iou))
     assert_close(found.scores, torch.tensor(kept))
 
 
 def test_classes_do_not_suppress_each_other_and_one_point_may_have_several():
     predictions = scored([[0.7, 0.9, 0.0001]], [[5, 6, 10, 12]])
-    (found,) = decode_boxes(predictions, [PLAIN], TestConfig())
+    (found,) = decode_boxes(predictions, [PLAIN], resolved())
     assert found.labels.tolist() == [1, 0]
     assert found.boxes.tolist() == [[5, 6, 10, 12]] * 2
 
@@ -211,22 +217,22 @@ def test_classes_do_not_suppress_each_other_and_one_point_may_have_several():
 def test_image_keeps_its_best_and_each_level_its_own():
     boxes = [[20 * i, 0, 20 * i + 4, 4] for i in range(4)]
     predictions = scored([[0.9], [0.8], [0.2], [0.1]], boxes, [8, 8, 16, 16])
-    (by_image,) = decode_boxes(predictions, [PLAIN], TestConfig(max_per_image=3))
-    (by_level,) = decode_boxes(predictions, [PLAIN], TestConfig(max_per_level=1))
+    (by_image,) = decode_boxes(predictions, [PLAIN], resolved(max_per_image=3))
+    (by_level,) = decode_boxes(predictions, [PLAIN], resolved(max_per_level=1))
     assert_close(by_image.scores, torch.tensor([0.9, 0.8, 0.2]))
     assert_close(by_level.scores, torch.tensor([0.9, 0.2]))
 
 
 def test_suppression_comes_before_the_limit_of_the_image():
     boxes = [[0, 0, 10, 10], [0, 0, 10, 9.9], [50, 0, 60, 10]]
-    (found,) = decode_boxes(scored([[0.9], [0.8], [0.2]], boxes), [PLAIN], TestConfig(max_per_image=2))
+    (found,) = decode_boxes(scored([[0.9], [0.8], [0.2]], boxes), [PLAIN], resolved(max_per_image=2))
     assert_close(found.scores, torch.tensor([0.9, 0.2]))
 
 
 def test_image_in_which_nothing_is_found_has_empty_detections():
     predictions, _ = made_batch(4)
     silent = dataclasses.replace(predictions, logits=torch.full_like(predictions.logits, -20))
-    for one in decode_boxes(silent, [WIDE] * len(silent), TestConfig()):
+    for one in decode_boxes(silent, [WIDE] * len(silent), resolved()):
         assert one.boxes.shape == (0, 4)
         assert (one.scores.dtype, one.labels.dtype) == (torch.float32, torch.int64)
         assert one.meta is WIDE
@@ -235,9 +241,9 @@ def test_image_in_which_nothing_is_found_has_empty_detections():
 def test_each_image_uses_its_own_way_back():
     predictions, _ = made_batch(4)
     metas = [ImageMeta(number, scale=(number + 1.0, 1.0), offset=(0.0, number * 5.0)) for number in range(len(predictions))]
-    together = decode_boxes(predictions, metas, TestConfig())
+    together = decode_boxes(predictions, metas, resolved())
     for number, meta in enumerate(metas):
-        (alone,) = decode_boxes(predictions[number], [meta], TestConfig())
+        (alone,) = decode_boxes(predictions[number], [meta], resolved())
         assert torch.equal(together[number].boxes, alone.boxes)
         assert together[number].meta == meta
 
@@ -246,7 +252,7 @@ def test_half_precision_logits_are_scored_in_float32():
     predictions, _ = made_batch(4)
     half = dataclasses.replace(predictions, logits=predictions.logits.half())
     same = dataclasses.replace(predictions, logits=half.logits.float())
-    for one, other in zip(*(decode_boxes(p, [PLAIN] * len(p), TestConfig()) for p in (half, same)), strict=True):
+    for one, other in zip(*(decode_boxes(p, [PLAIN] * len(p), resolved()) for p in (half, same)), strict=True):
         assert one.scores.dtype == torch.float32
         assert torch.equal(one.scores, other.scores)
 
