@@ -25,7 +25,12 @@ def split_kernels(kernels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def mask_logits(features: Tensor, kernels: Tensor, points: Tensor, strides: Tensor) -> Tensor:
-    """Returns the mask logits (N, h, w), at the resolution of the features, of N points of one image.
+    """Returns the mask logits (N, h, w), at the resolution of the features, of N points of one image."""
+    return mask_layers(features, kernels, points, strides)[-1][:, 0]
+
+
+def mask_layers(features: Tensor, kernels: Tensor, points: Tensor, strides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what the three dynamic convolutions give, (N, 8, h, w), (N, 8, h, w) and (N, 1, h, w), of one image's points.
 
     The coordinate channels of a point are (point - cell) / (8 * stride of the point). They are linear in the cell's
     position, so the first layer reads the same ten channels for all points, the cell's own coordinates and the prototypes,
@@ -47,7 +52,8 @@ def mask_logits(features: Tensor, kernels: Tensor, points: Tensor, strides: Tens
         toward = first[..., :2] / (FEATURE_STRIDE * strides[:, None, None])  # (N, 8, 2): per pixel of distance
         bias = biases[0] + (toward @ points[:, :, None]).squeeze(2)
         weight = torch.cat([-toward, first[..., 2:]], dim=2)
-        hidden = (weight @ shared + bias[..., None]).relu()
-        hidden = (second @ hidden + biases[1][..., None]).relu()
-        logits = third @ hidden + biases[2][..., None]
-    return logits.reshape(-1, height, width)
+        one = (weight @ shared + bias[..., None]).relu()
+        two = (second @ one + biases[1][..., None]).relu()
+        three = third @ two + biases[2][..., None]
+    one, two, three = (layer.unflatten(2, (height, width)) for layer in (one, two, three))
+    return one, two, three

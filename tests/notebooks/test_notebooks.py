@@ -153,3 +153,11 @@ def test_tour_of_the_detector(quickstart, tmp_path):
     notebook = execute("10_detection", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **SMALL)
     assert pictures(notebook) == 7
     assert "k = " in printed(notebook)
+
+
+@pytest.mark.slow
+def test_tour_of_instance_segmentation(tmp_path):
+    notebook = execute("11_instance", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **SMALL)
+    assert pictures(notebook) == 6
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {"AP", "AP50", "box_AP"} <= set(record["metrics"])
