@@ -44,6 +44,7 @@ TASK_PREFIX: dict[TaskName, str] = {"detection": "rtmdet-", "instance": "rtmdet-
 TASK_SIZES: dict[TaskName, tuple[Size, ...]] = {
     "detection": ("nano", "tiny", "s", "m", "l", "x"),
     "instance": ("tiny", "s", "m", "l", "x"),
+    "rotated": ("tiny", "s", "m", "l"),
 }
 # Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
 TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {

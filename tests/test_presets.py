@@ -96,7 +96,8 @@ def test_half_a_block_rounds_to_the_even_count_and_never_to_none():
 def test_names_go_through_parsing_and_back():
     detection = [("detection", size) for size in ("nano", "tiny", "s", "m", "l", "x")]
     instance = [("instance", size) for size in ("tiny", "s", "m", "l", "x")]
-    assert [parse_model_name(name) for name in model_names()] == detection + instance
+    rotated = [("rotated", size) for size in ("tiny", "s", "m", "l")]
+    assert [parse_model_name(name) for name in model_names()] == detection + instance + rotated
 
 
 @pytest.mark.parametrize(

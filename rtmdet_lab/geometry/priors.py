@@ -5,6 +5,7 @@ Points sit at the corner of their cell, (x * stride, y * stride): offset 0, not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,6 +41,22 @@ def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
     Distances are pixels and may be negative: small models do not force them above zero (``exp_on_reg`` off).
     """
     return torch.cat([points - distances[..., :2], points + distances[..., 2:]], dim=-1)
+
+
+def decode_rotated(points: Tensor, distances: Tensor, angles: Tensor) -> Tensor:
+    """Returns boxes (cx, cy, w, h, angle), (..., P, 5), from points (P, 2) and what is predicted at them (paper.md 4.8).
+
+    Args:
+        distances: left, top, right, bottom (..., P, 4) in the box's own frame, pixels.
+        angles: (..., P) radians, any; the result's lie in [-pi/2, pi/2) (le90).
+    """
+    left, top, right, bottom = distances.unbind(-1)
+    along, across = (right - left) / 2, (bottom - top) / 2
+    cosine, sine = angles.cos(), angles.sin()
+    x = points[:, 0] + cosine * along - sine * across
+    y = points[:, 1] + sine * along + cosine * across
+    angle = torch.remainder(angles + math.pi / 2, math.pi) - math.pi / 2
+    return torch.stack([x, y, left + right, top + bottom, angle], dim=-1)
 
 
 def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:

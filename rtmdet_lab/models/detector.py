@@ -12,10 +12,11 @@ from rtmdet_lab.models.backbone import CSPNeXt
 from rtmdet_lab.models.head import RTMDetHead
 from rtmdet_lab.models.instance_head import RTMDetInsHead
 from rtmdet_lab.models.neck import CSPPAFPN
+from rtmdet_lab.models.rotated_head import RTMDetRotatedHead
 from rtmdet_lab.presets import parse_model_name
 from rtmdet_lab.structures import DensePredictions
 
-HEADS = {"detection": RTMDetHead, "instance": RTMDetInsHead}
+HEADS = {"detection": RTMDetHead, "instance": RTMDetInsHead, "rotated": RTMDetRotatedHead}
 
 
 class RTMDet(nn.Module):
@@ -43,7 +44,8 @@ class RTMDet(nn.Module):
 
 
 def create_model(name: str, num_classes: int = 80, **overrides: Any) -> RTMDet:
-    """Returns an untrained model by its published name: ``rtmdet-{nano,tiny,s,m,l,x}``, ``rtmdet-ins-{tiny,s,m,l,x}``.
+    """Returns an untrained model by its published name: ``rtmdet-{nano,tiny,s,m,l,x}``, ``rtmdet-ins-{tiny,s,m,l,x}``,
+    ``rtmdet-r-{tiny,s,m,l}``.
 
     ``overrides`` are settings of :class:`ModelConfig`: ``create_model("rtmdet-s", kernel_size=7)``; nested ones as a
     mapping (``backbone={"spp": False}``) or dotted (``**{"backbone.spp": False}``).

@@ -24,14 +24,21 @@ def published_shapes() -> dict[str, dict[str, list[int]]]:
     return json.loads((FIXTURES / "state_dict_shapes.json").read_text())
 
 
-@pytest.mark.parametrize("size", PUBLISHED)
-@pytest.mark.parametrize(("prefix", "key"), [("rtmdet-", "rtmdet_"), ("rtmdet-ins-", "rtmdet-ins_")])
-def test_counts_keys_shapes_and_their_order_are_the_published_ones(prefix, key, size, published_shapes):
-    model = meta_model(prefix + size)
+# Name of the model, name in the tables, and the number of classes counted there.
+PUBLISHED_MODELS = [
+    *((f"rtmdet-{size}", f"rtmdet_{size}", 80) for size in PUBLISHED),
+    *((f"rtmdet-ins-{size}", f"rtmdet-ins_{size}", 80) for size in PUBLISHED),
+    *((f"rtmdet-r-{size}", f"rotated_rtmdet_{size}", 15) for size in PUBLISHED[:-1]),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "classes"), PUBLISHED_MODELS)
+def test_counts_keys_shapes_and_their_order_are_the_published_ones(name, key, classes, published_shapes):
+    model = meta_model(name, classes)
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}
-    expected = published_shapes[key + size]
-    assert parameters_of(model) == COUNTS[key + size]["parameters"]
-    assert len(shapes) == COUNTS[key + size]["state_dict_entries"]
+    expected = published_shapes[key]
+    assert parameters_of(model) == COUNTS[key]["parameters"]
+    assert len(shapes) == COUNTS[key]["state_dict_entries"]
     assert shapes == expected
     assert list(shapes) == list(expected)
 
