@@ -36,7 +36,12 @@ _HOME = {
     "fuse": "layers.fuse",
     "build_task": "tasks.factory",
     "Task": "tasks.base",
+    "rotated_iou": "geometry.rotated",
+    "rotated_nms": "geometry.rotated",
+    "quads_to_rboxes": "geometry.rotated",
+    "rboxes_to_quads": "geometry.rotated",
     "evaluate_coco": "evaluation.coco",
+    "evaluate_dota": "evaluation.dota",
     "predict": "inference",
     "task_from_checkpoint": "checkpoint_task",
     "run": "experiment",
@@ -64,7 +69,9 @@ if TYPE_CHECKING:  # what an editor sees
     )
     from rtmdet_lab.errors import UserError
     from rtmdet_lab.evaluation.coco import evaluate_coco
+    from rtmdet_lab.evaluation.dota import evaluate_dota
     from rtmdet_lab.experiment import run
+    from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads, rotated_iou, rotated_nms
     from rtmdet_lab.inference import predict
     from rtmdet_lab.layers.fuse import fuse
     from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
