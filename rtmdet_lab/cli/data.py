@@ -1,4 +1,4 @@
-"""Generates a data set, or checks one: every damaged image and every annotation that cannot be used, by name."""
+"""Generates a data set, cuts large aerial images into windows, or looks for damaged images and annotations, by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes --train 400 --val 100 --size 256
   rtmdet-lab data generate data/few --classes triangle,ring,cross --difficulty 0.2
   rtmdet-lab data generate data/aerial --kind aerial
-  rtmdet-lab data check COCO/train2017 COCO/annotations/instances_train2017.json"""
+  rtmdet-lab data check COCO/train2017 COCO/annotations/instances_train2017.json
+  rtmdet-lab data check DOTA/train/images DOTA/train/labelTxt
+  rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/split --workers 4
+  rtmdet-lab data split DOTA/val/images DOTA/val/labelTxt DOTA/ms --overlap 500 --scales 0.5,1,1.5"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,13 +37,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "Reads every image and every annotation; exit code 1 if any is bad."
     check = actions.add_parser("check", help="look for damage", description=text)
     check.add_argument("images", type=Path, help="folder of the images")
-    check.add_argument("annotations", type=Path, help="COCO file")
+    check.add_argument("annotations", type=Path, help="COCO file, or folder of DOTA label files")
     check.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
     add_json(check)
+    text = "Cuts aerial images and their DOTA label files into windows; goes on where it was stopped."
+    split = actions.add_parser("split", help="cut large images into windows", description=text)
+    split.add_argument("images", type=Path, help="folder of the images")
+    split.add_argument("labels", type=Path, help="folder of the label files, or - for images alone")
+    split.add_argument("out", type=Path, help="folder for images/ and labelTxt/")
+    split.add_argument("--patch", type=int, default=1024, metavar="PIXELS", help="side of a window's file (1024)")
+    split.add_argument("--overlap", type=int, default=200, metavar="PIXELS", help="shared with the neighbour (200)")
+    split.add_argument("--scales", default="1", metavar="S,...", help="factors of the whole image (1)")
+    split.add_argument("--window-share", type=float, default=0.6, metavar="SHARE", help="of a window in the image (0.6)")
+    split.add_argument("--object-share", type=float, default=0.7, metavar="SHARE", help="of an object in the window (0.7)")
+    split.add_argument("--no-pad", action="store_true", help="cut windows off at the border instead of filling them")
+    split.add_argument("--on-bad", choices=("refuse", "skip"), default="refuse", help="damaged images and label lines")
+    split.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
+    add_json(split)
 
 
 def run(args: argparse.Namespace) -> int:
-    return _generate(args) if args.action == "generate" else _check(args)
+    return {"generate": _generate, "check": _check, "split": _split}[args.action](args)
 
 
 def _generate(args: argparse.Namespace) -> int:
@@ -71,13 +88,16 @@ def _generate(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from rtmdet_lab.data.check import check_coco
+    from rtmdet_lab.data.check import check_coco, check_dota
 
-    report = check_coco(args.images, args.annotations, workers=args.workers)
+    check = check_dota if args.annotations.is_dir() else check_coco
+    report = check(args.images, args.annotations, workers=args.workers)
     print(f"{report['images']} images, {report['objects']} objects, {len(report['classes'])} classes")
     print_table(report["classes"])
     for reason, count in report["left_out"].items():
         print(f"{count} objects {reason}: left out of training, counted in evaluation")
+    if report.get("irregular"):
+        print(f"{report['irregular']} objects whose corners cross or are not convex: taken by their smallest rectangle")
     problems: list[Any] = report["problems"]
     for problem in problems:
         print(f"bad: {problem}")
@@ -85,3 +105,33 @@ def _check(args: argparse.Namespace) -> int:
     print(f"{count}; correct them or use --on-bad skip" if problems else "no problems found")
     write_result(args, report)
     return 1 if problems else 0
+
+
+def _split(args: argparse.Namespace) -> int:
+    from rtmdet_lab.data.dota_split import split_dota
+
+    try:
+        scales = [float(scale) for scale in args.scales.split(",")]
+    except ValueError:
+        raise SettingError(f"--scales {args.scales!r} is not a list of numbers: write it as 0.5,1,1.5") from None
+    result = split_dota(
+        args.images,
+        None if str(args.labels) == "-" else args.labels,
+        args.out,
+        patch=args.patch,
+        overlap=args.overlap,
+        scales=scales,
+        window_share=args.window_share,
+        object_share=args.object_share,
+        workers=args.workers,
+        pad=not args.no_pad,
+        on_bad=args.on_bad,
+    )
+    print(f"{result['sources']} images, {result['windows']} windows, {result['objects']} objects", end="")
+    print(f" of which {result['difficult']} are difficult or cut")
+    result |= {name: result[name] and str(result[name]) for name in ("images", "labels")}
+    for name in ("images", "labels"):
+        if result[name]:
+            print(f"{name:18} {result[name]}")
+    write_result(args, result)
+    return 0

@@ -10,7 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
-from made_sets import annotation, content, image, write_annotations, write_set
+from made_dota import SHIP, write_dota
+from made_sets import annotation, assert_one_sentence, content, image, write_annotations, write_set
 
 
 @pytest.fixture
@@ -80,3 +81,32 @@ def test_set_is_generated_and_found_sound(capsys, tmp_path):
     code, out, _ = call(capsys, "data", "check", paths["train_images"], paths["train_annotations"], "--workers", 1)
     assert code == 0
     assert out.startswith("3 images")
+
+
+def test_aerial_set_is_checked_cut_and_found_sound(capsys, tmp_path):
+    images, labels = write_dota(tmp_path / "set", {"a": [SHIP], "b": ["10 10 30 20 30 10 10 20 ship 1"]})
+    code, out, _ = call(capsys, "data", "check", images, labels, "--workers", 1)
+    assert code == 0
+    assert out.startswith("2 images, 2 objects, 15 classes")
+    assert "1 objects whose corners cross" in out
+    cut = ["--patch", 64, "--overlap", 16, "--workers", 1]
+    code, out, _ = call(capsys, "data", "split", images, labels, tmp_path / "out", *cut, "--json", tmp_path / "r.json")
+    assert code == 0
+    assert "2 images, 8 windows, 2 objects of which 1 are difficult or cut" in out
+    assert str(tmp_path / "out" / "labelTxt") in out
+    assert json.loads((tmp_path / "r.json").read_text())["windows"] == 8
+    code, out, _ = call(capsys, "data", "check", tmp_path / "out" / "images", tmp_path / "out" / "labelTxt", "--workers", 1)
+    assert code == 0
+    assert call(capsys, "data", "split", images, "-", tmp_path / "bare", *cut, "--scales", "1,0.5", "--no-pad")[0] == 0
+    assert not (tmp_path / "bare" / "labelTxt").exists()
+
+
+def test_damaged_label_line_is_one_sentence_and_code_2(capsys, tmp_path):
+    images, labels = write_dota(tmp_path / "set", {"a": [SHIP, "1 2 3 ship"]})
+    code, out, _ = call(capsys, "data", "check", images, labels, "--workers", 1)
+    assert code == 1
+    assert f"bad: label file {labels / 'a.txt'}, line 2: " in out
+    code, _, err = call(capsys, "data", "split", images, labels, tmp_path / "out", "--workers", 1)
+    assert code == 2
+    assert_one_sentence(err.strip().splitlines()[-1], "rtmdet-lab data: ", str(labels / "a.txt"), "line 2")
+    fails(capsys, "data", "split", images, labels, tmp_path / "new", "--scales", "half", words=["--scales", "half"])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rtmdet_lab.data.check import check_coco
+from rtmdet_lab.data.check import check_coco, check_dota
 from rtmdet_lab.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_dota import SHIP, TILTED, write_dota
 from made_sets import annotation, assert_one_sentence, content, image, write_annotations
 
 
@@ -90,3 +91,19 @@ def test_several_processes_find_the_same(images):
     (images / "2.png").write_bytes(b"")
     path = write_annotations(images.parent / "instances.json", content([image(n) for n in range(1, 7)], [annotation(1, 1)]))
     assert check_coco(images, path, 1, progress=False) == check_coco(images, path, 3, progress=False)
+
+
+def test_dota_set_is_counted_and_everything_bad_is_listed(tmp_path):
+    crossing = "10 10 30 20 30 10 10 20 ship 0"
+    images, labels = write_dota(tmp_path, {"a": [SHIP, TILTED, "1 2 3"], "b": [SHIP], "c": [crossing], "d": []})
+    (images / "b.png").write_bytes(b"")
+    (labels / "d.txt").unlink()
+    report = check_dota(images, labels, workers=1, progress=False)
+    assert (report["images"], report["objects"], report["irregular"]) == (3, 4, 1)
+    counts = {row["class"]: row["objects"] for row in report["classes"]}
+    assert (len(counts), counts["ship"], counts["plane"], counts["harbor"]) == (15, 3, 1, 0)
+    wanted = [("d.png", "no label file"), ("a.txt", "line 3"), ("b.png", "0 bytes")]
+    for problem, words in zip(report["problems"], wanted, strict=True):
+        assert_one_sentence(problem, *words)
+    with pytest.raises(DataError, match="nowhere"):
+        check_dota(images, tmp_path / "nowhere", progress=False)
