@@ -1,0 +1,255 @@
+"""The numbers of DOTA and HRSC: average precision of oriented boxes, VOC style, and files for the DOTA test server.
+
+A detection belongs to the object of its class that it overlaps most. If that overlap reaches the threshold and the object is
+not difficult, the best-scored detection of each object is right and the others wrong; detections of difficult objects do not
+count at all. Paper tables call AP at overlap 0.5 "mAP" (paper.md 1.5).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rtmdet_lab.errors import DataError, did_you_mean
+from rtmdet_lab.files import write_atomic
+from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
+from rtmdet_lab.structures import Detections, Targets
+
+METRICS = ("AP", "AP50", "AP75")
+IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+
+
+class _Matches(NamedTuple):
+    """Detections and objects of one class on one image; D detections, best first."""
+
+    scores: np.ndarray  # (D,)
+    overlaps: np.ndarray  # (D,) IoU with the object it overlaps most, -1 where there is none
+    objects: np.ndarray  # (D,) which one
+    difficult: np.ndarray  # (G,) bool per object
+
+
+def evaluate_dota(
+    detections: Sequence[Detections],
+    targets: Sequence[Targets],
+    num_classes: int,
+    iou_threshold: float = 0.5,
+    use_07_metric: bool = True,
+) -> dict[str, Any]:
+    """Returns ``{"mAP": mean over classes with objects, "AP": [per class]}``; NaN where there are no objects.
+
+    Args:
+        detections: boxes (N, 5); matched to the targets by ``meta.image_id``, in any order, if every entry of both has
+            one, otherwise by position.
+        targets: boxes (G, 5); those marked ``ignore`` (difficult) neither help nor harm.
+        num_classes: labels are in [0, num_classes).
+        iou_threshold: least rotated IoU of a right detection.
+        use_07_metric: mean of the best precision at 11 recalls (VOC 2007, DOTA's own, and how the published tables were
+            made); otherwise the area under the curve (VOC 2012).
+
+    Raises:
+        DataError: detections of an image that is not among the targets, or of one image twice.
+        ValueError: boxes that are not oriented, a label out of range, or lengths that differ without image ids.
+    """
+    pairs = _paired(detections, targets)
+    matches: list[list[_Matches]] = [[] for _ in range(num_classes)]
+    for found, truth in pairs:
+        for label, one in _match(found, truth, num_classes).items():
+            matches[label].append(one)
+    ap = [_average_precision(one, iou_threshold, use_07_metric) for one in matches]
+    return {"mAP": _mean(ap), "AP": ap}
+
+
+def _paired(detections: Sequence[Detections], targets: Sequence[Targets]) -> list[tuple[Detections | None, Targets]]:
+    """Returns (detections or None, ground truth) per image."""
+    if any(one.meta is None or one.meta.image_id is None for one in (*detections, *targets)):
+        if len(detections) != len(targets):
+            raise ValueError(
+                f"{len(detections)} detections and {len(targets)} targets: give one of each per image, or image ids to all"
+            )
+        return list(zip(detections, targets, strict=True))
+    truth = {one.meta.image_id: one for one in targets}
+    found = {one.meta.image_id: one for one in detections}
+    for what, records, ids in (("targets", targets, truth), ("detections", detections, found)):
+        if len(ids) < len(records):
+            names = [one.meta.image_id for one in records]
+            raise DataError(f"image {next(n for n in names if names.count(n) > 1)!r} has two {what}: give one per image")
+    for name in found:
+        if name not in truth:
+            hint = did_you_mean(str(name), map(str, truth))
+            raise DataError(
+                f"detections of image {name!r}, which is not among the {len(truth)} targets: {hint}".rstrip(": ")
+            )
+    return [(found.get(name), one) for name, one in truth.items()]
+
+
+def _match(found: Detections | None, truth: Targets, num_classes: int) -> dict[int, _Matches]:
+    """Returns, for each class that occurs on an image, whom its detections overlap."""
+    for record in (found, truth):
+        if record is None:
+            continue
+        if record.boxes.shape[-1] != 5:
+            raise ValueError(f"oriented boxes (N, 5) are needed, got {tuple(record.boxes.shape)}")
+        if len(record) and not 0 <= int(record.labels.min()) <= int(record.labels.max()) < num_classes:
+            raise ValueError(f"labels must be in [0, {num_classes}), got {sorted(set(record.labels.tolist()))}")
+    labels = set(truth.labels.tolist()) | (set(found.labels.tolist()) if found is not None else set())
+    difficult = np.zeros(len(truth), dtype=bool) if truth.ignore is None else truth.ignore.cpu().numpy()
+    matches = {}
+    for label in sorted(labels):
+        mine = np.flatnonzero((truth.labels == label).cpu().numpy())
+        mine = mine[np.argsort(difficult[mine], kind="stable")]  # of equal overlaps, an object that counts comes first
+        scores = overlaps = np.zeros(0, dtype=np.float32)
+        objects = np.zeros(0, dtype=np.int64)
+        if found is not None:
+            of_class = found[found.labels == label]
+            scores = of_class.scores.cpu().numpy()
+            order = np.argsort(-scores, kind="stable")
+            scores = scores[order]
+            overlaps, objects = np.full(len(scores), -1, dtype=np.float32), np.zeros(len(scores), dtype=np.int64)
+            if len(scores) and len(mine):
+                iou = rotated_iou(of_class.boxes.cpu().float(), truth.boxes[mine].cpu().float()).numpy()[order]
+                overlaps, objects = iou.max(1), iou.argmax(1)
+        matches[label] = _Matches(scores, overlaps, objects, difficult[mine])
+    return matches
+
+
+def _average_precision(matches: Sequence[_Matches], threshold: float, use_07_metric: bool) -> float:
+    """Returns the average precision of one class over all images; NaN without objects."""
+    total = sum(int((~one.difficult).sum()) for one in matches)
+    if total == 0:
+        return float("nan")
+    scores, right, counts = [], [], []
+    for one in matches:
+        hit = one.overlaps >= threshold
+        if hit.any():
+            first = np.zeros(len(hit), dtype=bool)  # detections come best first, and only the first of an object is right
+            first[np.flatnonzero(hit)[np.unique(one.objects[hit], return_index=True)[1]]] = True
+            easy = hit & ~one.difficult[one.objects]
+            right.append(first & easy)
+            counts.append(~hit | easy)
+        else:
+            right.append(hit)
+            counts.append(~hit)
+        scores.append(one.scores)
+    kept = np.concatenate(counts)
+    order = np.argsort(-np.concatenate(scores)[kept], kind="stable")
+    true = np.cumsum(np.concatenate(right)[kept][order])
+    recall, precision = true / total, true / np.arange(1, len(true) + 1)
+    # Best precision at this recall or a larger one.
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if use_07_metric:
+        # np.arange as in the published code: its 0.3 is a hair over the recall 3 / 10, which therefore does not reach it.
+        at = np.searchsorted(recall, np.arange(0, 1 + 1e-3, 0.1), side="left")
+        return float(np.append(envelope, 0.0)[np.minimum(at, len(envelope))].mean())
+    return float((np.diff(recall, prepend=0.0) * envelope).sum())
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+class DotaEvaluator:
+    """Collects detections and ground truth image by image, then scores them at overlaps from 0.5 to 0.95.
+
+    Args:
+        classes: names in label order.
+        use_07_metric: see :func:`evaluate_dota`.
+    """
+
+    def __init__(self, classes: Sequence[str], use_07_metric: bool = True) -> None:
+        self.classes = list(classes)
+        self.use_07_metric = use_07_metric
+        self.images: dict[Any, dict[int, _Matches]] = {}
+        self._ap: np.ndarray | None = None
+
+    def add(self, detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
+        """Adds the images of one batch; boxes (N, 5) of both are in original pixels. An image counts once."""
+        self._ap = None
+        for found, truth in zip(detections, targets, strict=True):
+            image_id = truth.meta.image_id if truth.meta is not None else None
+            number = ("number", len(self.images)) if image_id is None else image_id
+            if found.meta is not None and found.meta.image_id is not None and found.meta.image_id != image_id:
+                raise DataError(f"detections of image {found.meta.image_id!r} were given with the objects of {image_id!r}")
+            if number not in self.images:
+                self.images[number] = _match(found, truth, len(self.classes))
+
+    def state(self) -> dict[Any, dict[int, _Matches]]:
+        """Returns what was collected, to be gathered from several processes."""
+        return self.images
+
+    def merge(self, states: Sequence[dict[Any, dict[int, _Matches]]]) -> None:
+        """Takes the union of several processes' states; an image that two processes saw counts once."""
+        self._ap = None
+        self.images = {}
+        for state in states:
+            for image, matches in state.items():
+                self.images.setdefault(image, matches)
+
+    def summary(self) -> dict[str, float]:
+        """Returns AP (mean over overlaps 0.5 to 0.95), AP50 and AP75 over the classes with objects; -1 without any."""
+        ap = self._scored()
+        values = {"AP": _mean([_mean(row) for row in ap]), "AP50": _mean(ap[0]), "AP75": _mean(ap[5])}
+        return {name: -1.0 if np.isnan(value) else value for name, value in values.items()}
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """Returns one row per class: name, AP, AP50, AP75 and the number of objects that count; NaN without objects."""
+        ap = self._scored()
+        return [
+            {
+                "class": name,
+                "AP": _mean(ap[:, label]),
+                "AP50": float(ap[0, label]),
+                "AP75": float(ap[5, label]),
+                "objects": sum(int((~one.difficult).sum()) for one in self._of(label)),
+            }
+            for label, name in enumerate(self.classes)
+        ]
+
+    def _of(self, label: int) -> list[_Matches]:
+        return [matches[label] for matches in self.images.values() if label in matches]
+
+    def _scored(self) -> np.ndarray:
+        """Returns AP per overlap and class, (10, C)."""
+        if self._ap is None:
+            classes = range(len(self.classes))
+            rows = [[_average_precision(self._of(one), at, self.use_07_metric) for one in classes] for at in IOU_THRESHOLDS]
+            self._ap = np.array(rows).reshape(len(IOU_THRESHOLDS), len(self.classes))
+        return self._ap
+
+
+def write_submission(detections: Sequence[Detections], classes: Sequence[str], path: str | Path) -> Path:
+    """Writes what the DOTA server scores (task 1): a zip with Task1_CLASS.txt per class, and returns its path.
+
+    A line is image, score, x1 y1 x2 y2 x3 y3 x4 y4. A class without detections has an empty file.
+
+    Args:
+        detections: of whole images, boxes (N, 5) in their pixels, with ``meta.image_id``.
+
+    Raises:
+        DataError: detections without an image id, or one that a line cannot hold.
+        StorageError: the file cannot be written.
+    """
+    lines: list[list[str]] = [[] for _ in classes]
+    for found in detections:
+        name = None if found.meta is None else found.meta.image_id
+        if name is None or not str(name) or len(str(name).split()) != 1:
+            raise DataError(f"detections of image {name!r} cannot be submitted: an image id without spaces is needed")
+        quads = rboxes_to_quads(found.boxes.cpu()).tolist()
+        for quad, score, label in zip(quads, found.scores.tolist(), found.labels.tolist(), strict=True):
+            if not 0 <= label < len(classes):
+                raise DataError(f"image {name!r} has label {label}, but only {len(classes)} classes are named")
+            lines[label].append(f"{name} {score:.6f} {' '.join(f'{value:.2f}' for value in quad)}\n")
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in zip(classes, lines, strict=True):
+            # A fixed date: the same detections make the same file.
+            entry = zipfile.ZipInfo(f"Task1_{name}.txt", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, "".join(text))
+    write_atomic(Path(path), data.getvalue())
+    return Path(path)
