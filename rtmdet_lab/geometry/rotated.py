@@ -3,10 +3,12 @@
 A box is (cx, cy, w, h, angle): pixels, and radians from +x towards +y (clockwise on the screen). In le90 the angle lies in
 [-pi/2, pi/2); ground truth also has its longer side as w, predictions need not.
 
-The overlap is the area of one rectangle cut out of the other. In the frame in which the first box is the unit square the
-second is a parallelogram; it is cut to the two slabs |x| <= 1/2 and |y| <= 1/2, one after the other, every corner moved to
-the nearest place inside and the crossings put between them. That needs no case distinction, so thousands of pairs run at
-once, and the polygon stays closed whatever rounding does: nearly coinciding edges change the area by nearly nothing.
+The overlap is the area of one rectangle inside another. In the frame in which the first box is the unit square the second
+is a parallelogram. Clamping the coordinates of its outline to the square folds whatever lies outside onto the border, where
+it encloses nothing, and leaves the winding around every point inside as it was: the folded outline encloses exactly the
+shared area. By Green's theorem that is the integral of clamp(y) d clamp(x) along the four edges, which has a closed form:
+clamp(y) on an edge is three straight pieces. There are no case distinctions, so thousands of pairs run at once, and nearly
+coinciding edges change the area by nearly nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PAIRS_AT_ONCE = 100_000  # bounds the memory of an overlap matrix: about 36 corners each
-FLAT = 1e-5  # an edge that moves less across a slab, in sides of the first box, counts as parallel to it
+PAIRS_AT_ONCE = 1 << 15  # exact overlaps in one go on a CPU: they stay in its cache, three times as fast as 1 << 17
+COMPARED_AT_ONCE = 1 << 22  # pairs whose distance is looked at in one go; bounds the memory beside the result
+FLAT = 1e-7  # an edge that moves less, in sides of the first box, has no place where it crosses
 SMALLEST_SIDE = 1e-6  # pixels; thinner boxes overlap as boxes of this side, so that gradients stay finite
 
 
@@ -95,7 +98,8 @@ def points_in_rboxes(points: Tensor, boxes: Tensor) -> Tensor:
 def rotated_iou(a: Tensor, b: Tensor, aligned: bool = False) -> Tensor:
     """Returns the exact IoU of rotated boxes, in [0, 1], with finite gradients for any boxes of finite numbers.
 
-    Half precision is computed in float32. Where edges coincide the gradient is one of the one-sided ones.
+    Half precision is computed in float32. Where edges coincide the gradient lies between the one-sided ones. Pairs too far
+    apart to meet cost next to nothing, and without gradients the memory is that of the result and some 100 MB.
 
     Args:
         a, b: aligned, (..., 5) each, giving (...); otherwise (..., N, 5) and (..., M, 5), giving (..., N, M).
@@ -104,17 +108,16 @@ def rotated_iou(a: Tensor, b: Tensor, aligned: bool = False) -> Tensor:
     a, b = a.to(kind), b.to(kind)
     if aligned:
         return _aligned_iou(a, b)
-    a, b = a[..., :, None, :], b[..., None, :, :]
-    with torch.no_grad():
-        # Most pairs are too far apart: a matrix of 128 objects and 20000 points keeps a few percent.
-        reach = _radius(a) + _radius(b)
-        near = (a[..., :2] - b[..., :2]).square().sum(-1) < reach.square()
-    shape = near.shape
-    index = near.flatten().nonzero().squeeze(1)
-    a, b = a.expand(*shape, 5).reshape(-1, 5), b.expand(*shape, 5).reshape(-1, 5)
-    parts = [_aligned_iou(a[part], b[part]) for part in index.split(PAIRS_AT_ONCE)]
-    values = torch.cat(parts) if parts else a.new_zeros(0)
-    return a.new_zeros(near.numel()).index_put((index,), values).reshape(shape)
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    rows, columns = a.shape[-2], b.shape[-2]
+    images = math.prod(batch)
+    a = a.expand(*batch, rows, 5).reshape(images, rows, 5)
+    b = b.expand(*batch, columns, 5).reshape(images, columns, 5)
+    index = _near_pairs(a.detach(), b.detach())
+    row = index.div(max(columns, 1), rounding_mode="floor")
+    column = row.div(max(rows, 1), rounding_mode="floor") * columns + index % max(columns, 1)
+    values = _iou_of_pairs(a.flatten(0, 1), b.flatten(0, 1), row, column)
+    return values.new_zeros(images * rows * columns).index_put((index,), values).reshape(*batch, rows, columns)
 
 
 def rotated_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
@@ -161,40 +164,72 @@ def _radius(boxes: Tensor) -> Tensor:
     return boxes[..., 2:4].norm(dim=-1) / 2
 
 
+def _near_pairs(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the flat indices into (B, N, M) of the pairs whose circumscribed circles meet; a (B, N, 5), b (B, M, 5)."""
+    rows, columns = a.shape[1], b.shape[1]
+    step = max(COMPARED_AT_ONCE // max(columns, 1), 1)
+    found = []
+    for image, (some, others) in enumerate(zip(a, b, strict=True)):
+        reach = _radius(others)
+        for start in range(0, rows, step):
+            part = some[start : start + step]
+            apart = (part[:, None, 0] - others[:, 0]).square_()
+            apart += (part[:, None, 1] - others[:, 1]).square_()
+            near = apart < (_radius(part)[:, None] + reach).square_()
+            found.append(near.flatten().nonzero().squeeze(1) + (image * rows + start) * columns)
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.int64, device=a.device)
+
+
+def _iou_of_pairs(a: Tensor, b: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Returns the overlaps (K,) of a[first] with b[second]."""
+    count = PAIRS_AT_ONCE if a.device.type == "cpu" else 32 * PAIRS_AT_ONCE  # other devices want few, large steps
+    parts = zip(first.split(count), second.split(count), strict=True)  # one empty part where there are no pairs
+    return torch.cat([_aligned_iou(a[one], b[other]) for one, other in parts])
+
+
 def _aligned_iou(a: Tensor, b: Tensor) -> Tensor:
-    sides_a, sides_b = a[..., 2:4].clamp(min=SMALLEST_SIDE), b[..., 2:4].clamp(min=SMALLEST_SIDE)
-    turn, offset = a[..., 4], b[..., :2] - a[..., :2]
+    width_a, height_a = a[..., 2:4].clamp(min=SMALLEST_SIDE).unbind(-1)
+    width_b, height_b = b[..., 2:4].clamp(min=SMALLEST_SIDE).unbind(-1)
+    # The first box becomes the unit square around the origin: large coordinates and extreme sides cost no digits.
+    cosine, sine = a[..., 4].cos(), a[..., 4].sin()
+    right, down = (b[..., :2] - a[..., :2]).unbind(-1)
+    x, y = (right * cosine + down * sine) / width_a, (down * cosine - right * sine) / height_a
+    turn = b[..., 4] - a[..., 4]
     cosine, sine = turn.cos(), turn.sin()
-    center = torch.stack(
-        [offset[..., 0] * cosine + offset[..., 1] * sine, offset[..., 1] * cosine - offset[..., 0] * sine], dim=-1
-    )
-    relative = torch.cat([center, sides_b, (b[..., 4] - turn)[..., None]], dim=-1)
-    corners = rboxes_to_quads(relative).unflatten(-1, (4, 2)) / sides_a[..., None, :]
-    polygon = _cut_to_slab(_cut_to_slab(corners, axis=0), axis=1)
-    x, y = polygon.unbind(-1)
-    # Relative to the first corner: the area of a small polygon far from the origin would drown in its coordinates.
-    x, y = x - x[..., :1], y - y[..., :1]
-    share = (x * y.roll(-1, -1) - y * x.roll(-1, -1)).sum(-1) / 2
-    area_a, area_b = sides_a.prod(-1), sides_b.prod(-1)
+    along_x, along_y = width_b * cosine / width_a, width_b * sine / height_a
+    across_x, across_y = -height_b * sine / width_a, height_b * cosine / height_a
+    x, y = x - (along_x + across_x) / 2, y - (along_y + across_y) / 2
+    start_x = torch.stack([x, x + along_x, x + along_x + across_x, x + across_x], dim=-1)
+    start_y = torch.stack([y, y + along_y, y + along_y + across_y, y + across_y], dim=-1)
+    step_x = torch.stack([along_x, across_x, -along_x, -across_x], dim=-1)
+    step_y = torch.stack([along_y, across_y, -along_y, -across_y], dim=-1)
+    share = _shared_with_unit_square(start_x, start_y, step_x, step_y)
+    area_a, area_b = width_a * height_a, width_b * height_b
     shared = (share.clamp(0, 1) * area_a).minimum(area_b)
     return shared / (area_a + area_b - shared)
 
 
-def _cut_to_slab(polygon: Tensor, axis: int) -> Tensor:
-    """Returns the polygon (..., K, 2) cut to coordinates -1/2 to 1/2 of one axis, as (..., 3 K, 2).
+def _shared_with_unit_square(x: Tensor, y: Tensor, step_x: Tensor, step_y: Tensor) -> Tensor:
+    """Returns the area (...,) of a polygon inside |x|, |y| <= 1/2; starts and steps of its edges (..., K), x towards y."""
+    # Of each edge the part inside |x| <= 1/2, on which y goes from `low` to `low + rise`.
+    begin, end = _crossings(x, step_x)
+    low = y + begin * step_y
+    rise = (end - begin) * step_y
+    shift = _clamped(x + end * step_x) - _clamped(x + begin * step_x)
+    # The mean of clamp(y) over that part, by the trapezoid rule on its three straight pieces.
+    first, second = _crossings(low, rise)
+    v0, v1, v2, v3 = (_clamped(value) for value in (low, low + first * rise, low + second * rise, low + rise))
+    mean = (first * (v0 + v1) + (second - first) * (v1 + v2) + (1 - second) * (v2 + v3)) / 2
+    return -(mean * shift).sum(-1)
 
-    Of each edge three points remain: its start, and where it enters and leaves the slab. A point outside is moved to the
-    slab's border; the pieces along the border that arise run to and fro and enclose nothing.
-    """
-    start = polygon
-    step = polygon.roll(-1, -2) - start
-    across = step[..., axis]
-    flat = across.abs() < FLAT
-    speed = torch.where(flat, torch.full_like(across, FLAT), across)
-    middle = -start[..., axis] / speed
-    half = 0.5 / speed.abs()
-    entering, leaving = ((middle + way * half).clamp(0, 1)[..., None] for way in (-1, 1))
-    points = torch.stack([start, start + entering * step, start + leaving * step], dim=-2).flatten(-3, -2)
-    inside = points[..., axis].clamp(-0.5, 0.5)
-    kept = points[..., 1 - axis]
-    return torch.stack([inside, kept] if axis == 0 else [kept, inside], dim=-1)
+
+def _crossings(start: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns where in [0, 1] start + t * step enters and leaves [-1/2, 1/2]."""
+    # A flat step has no crossing; any t does, since all its values are the same, but the division must stay finite.
+    step = torch.where(step.abs() < FLAT, FLAT, step)
+    middle, half = -start / step, (0.5 / step).abs()
+    return (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
+
+
+def _clamped(values: Tensor) -> Tensor:
+    return values.clamp(-0.5, 0.5)

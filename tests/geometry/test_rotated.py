@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from rtmdet_lab.geometry import rotated
 from rtmdet_lab.geometry.boxes import pairwise_iou
 from rtmdet_lab.geometry.rotated import (
     normalise_angle,
@@ -87,6 +88,20 @@ def test_overlap_does_not_depend_on_order_turn_or_naming_of_sides(seed):
     torch.testing.assert_close(rotated_iou(quarter, other, aligned=True), found, **close)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_sides_of_every_size_and_angles_of_every_turn_equal_slow_clipping(seed):
+    generator = torch.Generator().manual_seed(seed)
+    sides = 10 ** (torch.rand(2, 400, 2, generator=generator, dtype=torch.float64) * 5 - 2)  # 0.01 to 1000 pixels
+    angles = (torch.rand(2, 400, 1, generator=generator, dtype=torch.float64) - 0.5) * 20
+    reach = sides.amax((0, 2))[:, None] * (torch.rand(400, 2, generator=generator, dtype=torch.float64) - 0.5)
+    centers = torch.stack([torch.full_like(reach, 700), 700 + reach])
+    a, b = torch.cat([centers, sides, angles], dim=-1).float()
+    expected = torch.tensor([slow_overlap(*pair) for pair in zip(a.double().tolist(), b.double().tolist(), strict=True)])
+    assert (expected > 1e-3).sum() > 30
+    assert (rotated_iou(a, b, aligned=True) - expected).abs().max() < 1e-4
+    assert (rotated_iou(a.double(), b.double(), aligned=True) - expected).abs().max() < 1e-7
+
+
 def test_upright_boxes_overlap_as_boxes_do():
     a, b = random_boxes(1, 60), random_boxes(2, 60)
     a[:, 4], b[:, 4] = 0, 0
@@ -129,6 +144,19 @@ def test_gradients_are_those_of_finite_differences(seed):
     assert torch.autograd.gradcheck(lambda x, y: rotated_iou(x, y), (a[:5], b[:4]), eps=1e-7, atol=1e-4)
 
 
+def test_gradients_are_finite_and_small_where_edges_and_corners_coincide():
+    offsets = torch.tensor([-4.0, -2, 0, 2, 4])
+    lengths, angles = torch.tensor([0.0, 2, 4]), torch.tensor([0, math.pi / 4, math.pi / 2, math.pi])
+    b = torch.cartesian_prod(offsets, offsets, lengths, lengths, angles).requires_grad_()
+    a = torch.tensor([0.0, 0, 4, 2, 0]).repeat(len(b), 1).requires_grad_()
+    found = rotated_iou(a, b, aligned=True)
+    found.sum().backward()
+    assert ((found >= 0) & (found <= 1)).all()
+    for grad in (a.grad, b.grad):
+        assert grad.isfinite().all()
+        assert grad.abs().max() < 10  # an IoU of boxes a few pixels large changes by less than 1 per pixel or radian
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(dtype):
     a, b = random_boxes(0, 30).to(dtype), random_boxes(9, 30).to(dtype)
@@ -146,6 +174,32 @@ def test_batches_and_nothing_at_all():
     assert rotated_iou(a[0, :0], a[0, :0], aligned=True).shape == (0,)
     assert rotated_nms(a[0, :0], torch.zeros(0), torch.zeros(0, dtype=torch.int64), 0.1).shape == (0,)
     assert quads_to_rboxes(torch.zeros(0, 8)).shape == (0, 5)
+
+
+def test_images_share_boxes_by_broadcasting():
+    a, b = random_boxes(0, 12).reshape(2, 1, 6, 5), random_boxes(5, 12).reshape(3, 4, 5)
+    found = rotated_iou(a, b)
+    assert found.shape == (2, 3, 6, 4)
+    torch.testing.assert_close(found[1, 2], rotated_iou(a[1, 0], b[2]))
+
+
+def test_pieces_of_the_work_do_not_show(monkeypatch):
+    a, b = random_boxes(0, 60, spread=60).reshape(2, 30, 5), random_boxes(1, 80, spread=60).reshape(2, 40, 5)
+    scores, labels = torch.rand(80, generator=torch.Generator().manual_seed(0)), torch.arange(80) % 2
+    whole, kept = rotated_iou(a, b), rotated_nms(b.flatten(0, 1), scores, labels, 0.2)
+    assert 0 < (whole > 0).float().mean() < 0.5
+    monkeypatch.setattr(rotated, "COMPARED_AT_ONCE", 300)
+    monkeypatch.setattr(rotated, "PAIRS_AT_ONCE", 7)
+    torch.testing.assert_close(rotated_iou(a, b), whole, rtol=0, atol=1e-6)
+    assert torch.equal(rotated_nms(b.flatten(0, 1), scores, labels, 0.2), kept)
+
+
+def test_distant_boxes_overlap_by_nothing_and_keep_the_gradient_alive():
+    a = torch.tensor([[0.0, 0, 4, 2, 0.3]], requires_grad=True)
+    found = rotated_iou(a, torch.tensor([[900.0, 0, 4, 2, 0.3], [0, 900, 4, 2, 0.3]]))
+    found.sum().backward()
+    assert found.tolist() == [[0, 0]]
+    assert not a.grad.any()
 
 
 @pytest.mark.parametrize("seed", range(4))
