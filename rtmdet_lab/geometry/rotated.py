@@ -127,29 +127,35 @@ def rotated_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
         boxes: (N, 5). scores, labels: (N,). Equal scores keep their order.
     """
     order = scores.argsort(descending=True, stable=True)
-    ranked, kinds = boxes[order].detach().float(), labels[order]
-    hulls = rboxes_to_boxes(ranked)
+    kept = torch.ones(len(order), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        rank = (labels[order] == label).nonzero().squeeze(1)
+        kept[rank.cpu()] = _suppress(boxes[order[rank]].detach().float(), iou_threshold)
+    return order[kept.to(order.device)]
+
+
+def _suppress(boxes: Tensor, iou_threshold: float) -> Tensor:
+    """Returns which boxes (N, 5) of one class, best first, are kept: (N,) bool on the CPU."""
+    count = len(boxes)
+    hulls = rboxes_to_boxes(boxes)
     firsts, seconds = [], []
-    rows = max(10_000_000 // max(len(order), 1), 1)
-    for start in range(0, len(order), rows):
-        some = hulls[start : start + rows, None]
-        meet = (some[..., :2] < hulls[:, 2:]).all(-1) & (hulls[:, :2] < some[..., 2:]).all(-1)
-        meet &= kinds[start : start + rows, None] == kinds
-        first, second = meet.triu(start + 1).nonzero(as_tuple=True)
-        first = first + start
+    rows = max(10_000_000 // count, 1)
+    for start in range(0, count, rows):
+        left, top, right, bottom = hulls[start : start + rows, None].unbind(-1)
+        x1, y1, x2, y2 = hulls[start:].unbind(-1)
+        meet = (left < x2) & (x1 < right) & (top < y2) & (y1 < bottom)
+        first, second = (index + start for index in meet.triu(1).nonzero(as_tuple=True))
         for one, other in zip(first.split(PAIRS_AT_ONCE), second.split(PAIRS_AT_ONCE), strict=True):
-            over = _aligned_iou(ranked[one], ranked[other]) > iou_threshold
+            over = _aligned_iou(boxes[one], boxes[other]) > iou_threshold
             firsts.append(one[over])
             seconds.append(other[over])
-    if not firsts:
-        return order
     better, worse = torch.cat(firsts).cpu().numpy(), torch.cat(seconds).cpu().numpy()
-    bounds = np.searchsorted(better, np.arange(len(order) + 1))
-    kept = np.ones(len(order), bool)
+    bounds = np.searchsorted(better, np.arange(count + 1))
+    kept = np.ones(count, bool)
     for number in np.unique(better):
         if kept[number]:
             kept[worse[bounds[number] : bounds[number + 1]]] = False
-    return order[torch.from_numpy(kept).to(order.device)]
+    return torch.from_numpy(kept)
 
 
 def _axes(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
