@@ -138,6 +138,7 @@ class LossConfig:
     bbox: Literal["giou", "iou", "diou", "ciou"] = "giou"
     bbox_weight: float = 2.0
     quality_weighting: bool = True  # weight each positive's box loss with its matched IoU
+    rotated: Literal["rotated_iou", "probiou", "kld"] = "rotated_iou"  # box loss of the rotated task, in place of ``bbox``
     mask_weight: float = 2.0  # instance only, as the next one
     mask_positives: int | None = None  # points per batch whose mask is learned, a random choice; None: all, as published
 
@@ -169,6 +170,8 @@ class AugmentConfig:
     saturation: int = 30
     value: int = 30
     flip_prob: float = 0.5
+    rotated_flip_prob: float = 0.75  # rotated only, as the next one: left to right, top to bottom or both
+    rotate_prob: float = 0.5
 
     def __post_init__(self) -> None:
         _require(self.input_size >= 32, "augment.input_size", self.input_size, "at least 32 pixels")
@@ -178,7 +181,7 @@ class AugmentConfig:
             _require(size is None or size >= 1, f"augment.{name}", size, "at least 1")
         for name in ("hue", "saturation", "value"):
             _require(getattr(self, name) >= 0, f"augment.{name}", getattr(self, name), "zero or more")
-        for name in ("mixup_prob", "flip_prob"):
+        for name in ("mixup_prob", "flip_prob", "rotated_flip_prob", "rotate_prob"):
             prob = getattr(self, name)
             _require(prob is None or 0 <= prob <= 1, f"augment.{name}", prob, "between 0 and 1")
         jitter = self.resize_range

@@ -46,6 +46,17 @@ TASK_SIZES: dict[TaskName, tuple[Size, ...]] = {
     "instance": ("tiny", "s", "m", "l", "x"),
     "rotated": ("tiny", "s", "m", "l"),
 }
+# Losses that only some tasks have.
+TASK_LOSSES: dict[str, tuple[TaskName, ...]] = {
+    "bbox": ("detection", "instance"),
+    "rotated": ("rotated",),
+    "mask_weight": ("instance",),
+    "mask_positives": ("instance",),
+}
+
+# The rotated task has the plain recipe: these steps and no others (paper.md 3.7).
+ROTATED_AUGMENT = ("rotated_flip_prob", "rotate_prob")
+
 # Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
 TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
     "detection": {"score_threshold": 0.001, "nms_iou": 0.65, "max_per_level": 30000, "max_per_image": 300},
@@ -126,11 +137,17 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     Raises:
         SettingError: settings that do not go together, or that the task does not have.
     """
-    if config.task != "instance":
-        defaults = LossConfig()
-        for name in ("mask_weight", "mask_positives"):
-            if getattr(config.loss, name) != getattr(defaults, name):
-                raise SettingError(f"loss.{name} belongs to the task 'instance': leave it alone for {config.task!r}")
+    defaults = LossConfig()
+    for name, tasks in TASK_LOSSES.items():
+        if config.task not in tasks and getattr(config.loss, name) != getattr(defaults, name):
+            raise SettingError(f"loss.{name} belongs to the task {' or '.join(tasks)}: leave it alone for {config.task}")
+    for item in dataclasses.fields(AugmentConfig):
+        belongs = (item.name in ROTATED_AUGMENT) == (config.task == "rotated") or item.name == "input_size"
+        if not belongs and getattr(config.augment, item.name) != item.default:
+            raise SettingError(f"augment.{item.name} has no part in the recipe of the task {config.task}: leave it alone")
+    augment = config.augment
+    if config.task != "rotated":
+        augment = resolve_augment(augment, config.model.size, config.task)
     train, test = config.train, resolve_test(config.test, config.task)
     if train.lr is None:
         train = dataclasses.replace(train, lr=0.004 * train.batch_size * train.accumulate / 256)
@@ -143,7 +160,9 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     return dataclasses.replace(
         config,
         model=resolve_model(config.model, config.task),
-        augment=resolve_augment(config.augment, config.model.size, config.task),
+        augment=config.augment
+        if config.task == "rotated"
+        else resolve_augment(config.augment, config.model.size, config.task),
         train=train,
         test=test,
     )

@@ -150,10 +150,18 @@ def test_instance_heads_share_a_tower_and_never_use_exp_unless_told(size):
     assert (config.model.head.shared_tower, config.model.exp_on_reg) == (False, True)
 
 
-@pytest.mark.parametrize(("name", "value"), [("loss.mask_weight", 1.0), ("loss.mask_positives", 10)])
-def test_settings_of_the_instance_task_are_refused_elsewhere(name, value):
-    with pytest.raises(SettingError, match=f"{name} belongs to the task 'instance'"):
-        resolve(with_overrides(ExperimentConfig(), {name: value}))
+@pytest.mark.parametrize(
+    ("task", "name", "value"),
+    [
+        ("detection", "loss.mask_weight", 1.0),
+        ("rotated", "loss.mask_positives", 10),
+        ("detection", "loss.rotated", "kld"),
+        ("rotated", "loss.bbox", "iou"),
+    ],
+)
+def test_losses_of_another_task_are_refused(task, name, value):
+    with pytest.raises(SettingError, match=f"{name} belongs to the task "):
+        resolve(with_overrides(ExperimentConfig(), {"task": task, name: value}))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -224,9 +232,12 @@ def test_presets_are_frozen():
         SIZES["s"].depth = 1.0
 
 
-@pytest.mark.parametrize("task", ["detection", "instance"])
+@pytest.mark.parametrize("task", ["detection", "instance", "rotated"])
 def test_test_settings_left_open_are_the_published_ones_of_the_task(task):
-    published = {"detection": (0.001, 0.65, 30000, 300), "instance": (0.05, 0.6, 1000, 100)}[task]
+    published = {"detection": (0.001, 0.65, 30000, 300), "instance": (0.05, 0.6, 1000, 100)} | {
+        "rotated": (0.05, 0.1, 2000, 2000)
+    }
+    published = published[task]
     test = resolve(with_overrides(ExperimentConfig(), {"task": task})).test
     assert (test.score_threshold, test.nms_iou, test.max_per_level, test.max_per_image) == published
     test = resolve(with_overrides(ExperimentConfig(), {"task": task, "test.nms_iou": 0.5})).test

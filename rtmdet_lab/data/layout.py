@@ -30,3 +30,26 @@ def find_coco(folder: Path) -> dict[str, str]:
             looked = " or ".join(f"{images}/ with {file}" for images, file in layouts)
             raise DataError(f"{folder} has no {split} set in a known layout ({looked}): name the four paths instead")
     return settings
+
+
+def find_dota(folder: Path) -> dict[str, str]:
+    """Returns the four ``data.*`` settings of a DOTA-style folder: SPLIT/images with SPLIT/labelTxt.
+
+    Raises:
+        DataError: nothing of that layout is there.
+    """
+    settings: dict[str, str] = {}
+    for split in ("train", "val"):
+        images, labels = folder / split / "images", folder / split / "labelTxt"
+        if not (images.is_dir() and labels.is_dir()):
+            raise DataError(
+                f"{folder} has no {split} set in a known layout ({split}/images with {split}/labelTxt): name the "
+                "four paths instead"
+            )
+        settings[f"data.{split}_images"], settings[f"data.{split}_annotations"] = str(images), str(labels)
+    return settings
+
+
+def find_data(folder: Path, task: str) -> dict[str, str]:
+    """Returns the four ``data.*`` settings of a folder for a task: DOTA's layout for "rotated", COCO's for the others."""
+    return find_dota(folder) if task == "rotated" else find_coco(folder)

@@ -5,9 +5,10 @@ A sample is an ``(image, target)`` pair of torchvision's ``tv_tensors``, and eve
 
 * image: ``tv_tensors.Image``, (3, H, W) uint8 RGB. Its memory is row by row with the channels together, so OpenCV works on
   it without a copy.
-* target: a dict. ``boxes`` are ``tv_tensors.BoundingBoxes`` (G, 4) XYXY float32 pixels; ``labels`` (G,) int64; ``ignore``
-  (G,) bool and ``areas`` (G,) float32 where the data set has them; ``outlines`` the objects' polygons for the instance task
-  (:class:`~rtmdet_lab.geometry.outlines.Outlines`); ``meta`` an :class:`~rtmdet_lab.structures.ImageMeta`.
+* target: a dict. ``boxes`` are ``tv_tensors.BoundingBoxes`` (G, 4) XYXY float32 pixels, in the rotated task a plain tensor
+  (G, 5) cx cy w h angle (torchvision's own rotated format counts degrees the other way round); ``labels`` (G,) int64;
+  ``ignore`` (G,) bool and ``areas`` (G,) float32 where the data set has them; ``outlines`` the objects' polygons for the
+  instance task (:class:`~rtmdet_lab.geometry.outlines.Outlines`); ``meta`` an :class:`~rtmdet_lab.structures.ImageMeta`.
 
 Randomness is torch's global generator, which the loader seeds per sample.
 """
@@ -22,6 +23,8 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+
+from rtmdet_lab.geometry.rotated import resize_rboxes
 
 Target = dict[str, Any]
 Sample = tuple[tv_tensors.Image, Target]
@@ -56,8 +59,10 @@ def image_size(image: Tensor) -> tuple[int, int]:
     return image.shape[-2], image.shape[-1]
 
 
-def as_boxes(boxes: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
-    """Returns XYXY boxes on a canvas of ``size`` (height, width)."""
+def as_boxes(boxes: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes | Tensor:
+    """Returns XYXY boxes on a canvas of ``size`` (height, width); rotated boxes (G, 5) stay a plain tensor."""
+    if boxes.shape[-1] == 5:
+        return boxes.as_subclass(Tensor)
     return tv_tensors.BoundingBoxes(boxes.as_subclass(Tensor), format="XYXY", canvas_size=size)
 
 
@@ -74,7 +79,7 @@ def select_objects(target: Target, keep: Tensor) -> Target:
     for name in PER_OBJECT:
         if name in target:
             chosen[name] = target[name].as_subclass(Tensor)[keep]
-    chosen["boxes"] = as_boxes(chosen["boxes"], target["boxes"].canvas_size)
+    chosen["boxes"] = as_boxes(chosen["boxes"], getattr(target["boxes"], "canvas_size", None))
     if "outlines" in target:
         chosen["outlines"] = target["outlines"].select(keep.tolist())
     return chosen
@@ -97,9 +102,13 @@ def join_objects(targets: list[Target], size: tuple[int, int]) -> Target:
 def move_objects(target: Target, scale: tuple[float, float], offset: tuple[float, float], size: tuple[int, int]) -> Target:
     """Returns the target after x, y -> x * scale + offset, on a canvas of ``size``; nothing is clipped."""
     moved = dict(target)
+    boxes = plain_boxes(target)
+    if boxes.shape[-1] == 5:
+        moved["boxes"] = resize_rboxes(boxes, scale) + boxes.new_tensor([*offset, 0, 0, 0])
+        return moved
     factor = torch.tensor([*scale, *scale])
     shift = torch.tensor([*offset, *offset])
-    moved["boxes"] = as_boxes(plain_boxes(target) * factor + shift, size)
+    moved["boxes"] = as_boxes(boxes * factor + shift, size)
     if "outlines" in target:
         moved["outlines"] = target["outlines"].moved(scale, offset)
     return moved

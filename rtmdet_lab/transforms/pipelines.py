@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torchvision.transforms import v2
 
@@ -13,6 +13,7 @@ from rtmdet_lab.transforms.direct import JitterCrop, MosaicCrop
 from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize, Resize
 from rtmdet_lab.transforms.mixing import MixUp, Mosaic
 from rtmdet_lab.transforms.partners import CachedPartners, DatasetPartners, PartnerSource
+from rtmdet_lab.transforms.rotated import RandomFlip3, RandomRotate
 
 LoadSample = Callable[[int], Sample]
 
@@ -48,6 +49,17 @@ def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int) -> v2.
 def weak_pipeline(config: AugmentConfig) -> v2.Compose:
     """Returns the stage-2 pipeline: the same without mosaic and mixup, jitter around the canvas itself."""
     return v2.Compose([*_jitter(config, base=config.input_size), *_color_to_pad(config)])
+
+
+def rotated_pipeline(config: AugmentConfig, quarter_turn_classes: Collection[int]) -> v2.Compose:
+    """Returns the plain pipeline of the rotated task: fit the canvas, flip, rotate, pad (paper.md 3.7).
+
+    Args:
+        quarter_turn_classes: labels of things without a direction, see :class:`RandomRotate`.
+    """
+    size = config.input_size
+    flip, rotate = RandomFlip3(config.rotated_flip_prob), RandomRotate(config.rotate_prob, quarter_turn_classes)
+    return v2.Compose([Resize(size), flip, rotate, Pad(size)])
 
 
 def test_pipeline(size: int) -> v2.Compose:

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from torch import Tensor
 
+from rtmdet_lab.geometry.rotated import rboxes_to_boxes, rboxes_to_quads
 from rtmdet_lab.structures import Detections, Targets
 
 CELL_INCHES = 3.2  # side of one picture in a gallery
@@ -118,11 +119,16 @@ def show_image(ax: Axes, array: np.ndarray, title: str | None = None) -> None:
 
 
 def add_box(ax: Axes, box: Tensor, color: tuple[float, float, float], text: str = "", style: str = "-") -> None:
-    """Adds one horizontal box with its label; the label stays inside the picture."""
-    x1, y1, x2, y2 = box[:4].tolist()
+    """Adds one box, upright (4,) or rotated (5,), with its label; the label stays inside the picture."""
+    rotated = len(box) == 5
+    x1, y1, x2, y2 = (rboxes_to_boxes(box) if rotated else box).tolist()
     # A thin dark line under the coloured one keeps the box visible on any background.
     for width, shade in ((2.6, (0, 0, 0, 0.45)), (1.4, color)):
-        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=shade, linewidth=width, linestyle=style))
+        line = {"fill": False, "edgecolor": shade, "linewidth": width, "linestyle": style}
+        if rotated:
+            ax.add_patch(Polygon(rboxes_to_quads(box).reshape(4, 2).tolist(), closed=True, **line))
+        else:
+            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **line))
     if text:
         top = ax.get_ylim()[1]
         above = y1 - top > 0.06 * abs(ax.get_ylim()[0] - top)  # room for a line of text above the box
