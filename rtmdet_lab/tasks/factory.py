@@ -10,14 +10,17 @@ from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.detection import decode_boxes, detection_task
 from rtmdet_lab.tasks.instance import decode_instances, instance_task
+from rtmdet_lab.tasks.rotated import decode_rotated_boxes, rotated_task
 
 TASKS: dict[TaskName, Callable[[ExperimentConfig], Task]] = {
     "detection": detection_task,
     "instance": instance_task,
+    "rotated": rotated_task,
 }
 DECODERS: dict[TaskName, Callable[[DensePredictions, Sequence[ImageMeta], TestConfig], list[Detections]]] = {
     "detection": decode_boxes,
     "instance": decode_instances,
+    "rotated": decode_rotated_boxes,
 }
 
 
