@@ -61,8 +61,9 @@ def _config_of(checkpoint: Checkpoint, source: str, model: str | None) -> Experi
         size = guess_size(checkpoint.tensors)
         if size is None:
             raise CheckpointError(f"{source} does not tell which model it belongs to: name the model (--model)")
-        instance = "bbox_head.rtm_kernel.0.weight" in checkpoint.tensors
-        model = TASK_PREFIX["instance" if instance else "detection"] + size
+        tell = {"instance": "bbox_head.rtm_kernel.0.weight", "rotated": "bbox_head.rtm_ang.0.weight"}
+        task = next((name for name, key in tell.items() if key in checkpoint.tensors), "detection")
+        model = TASK_PREFIX[task] + size
     task, size = parse_model_name(model)
     return with_overrides(ExperimentConfig(), {"task": task, "model.size": size})
 

@@ -11,6 +11,7 @@ import torch
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.config import ExperimentConfig, to_dict
 from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.files import write_json
 from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
@@ -25,8 +26,8 @@ from rtmdet_lab.training.report import Reporter, Silent, choose_reporter
 PREDICTIONS_NAME = "predictions.json"
 
 
-def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset]:
-    """Returns the training and the validation set a config names.
+def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset] | tuple[DotaDataset, DotaDataset]:
+    """Returns the training and the validation set a config names; for the rotated task annotations are label folders.
 
     Raises:
         DataError: paths missing in the config, or files that cannot be used.
@@ -37,6 +38,10 @@ def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset]:
             raise DataError(
                 f"data.{name} is not set: name your own data, or make some with `rtmdet-lab data generate FOLDER`"
             )
+    if config.task == "rotated":
+        common = {"skip_empty": data.skip_empty, "on_bad": data.on_bad}
+        first = DotaDataset(data.train_images, data.train_annotations, data.classes, training=True, **common)
+        return first, DotaDataset(data.val_images, data.val_annotations, first.classes, on_bad=data.on_bad)
     outlines = config.task == "instance"
     train = CocoDataset(
         data.train_images,
@@ -51,6 +56,25 @@ def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset]:
     # Labels must mean the same in both files, so the validation set takes its classes from the training set.
     val = CocoDataset(data.val_images, data.val_annotations, train.classes, on_bad=data.on_bad, outlines=outlines)
     return train, val
+
+
+def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_bad: str = "refuse") -> Any:
+    """Returns the set ``task`` is scored on, with the task's classes: a COCO file, or a folder of DOTA label files.
+
+    Raises:
+        DataError: files that cannot be used.
+    """
+    classes = task.config.data.classes
+    if task.name == "rotated":
+        return DotaDataset(images, annotations, classes, on_bad=on_bad)
+    return CocoDataset(images, annotations, classes, on_bad=on_bad, outlines=task.name == "instance")
+
+
+def scores_by_kind(task: Task, evaluator: Any) -> dict[str, dict[str, float]]:
+    """Returns an evaluator's numbers by what was scored: "bbox", "segm" or "rotated"."""
+    if task.name == "rotated":
+        return {"rotated": evaluator.summary()}
+    return {kind: evaluator.summary(kind) for kind in (("bbox", "segm") if task.name == "instance" else ("bbox",))}
 
 
 def with_classes(config: ExperimentConfig, classes: tuple[str, ...]) -> ExperimentConfig:
@@ -111,7 +135,8 @@ def run(
         freeze_norm=report is not None and report.folded_norm,
     )
     evaluator = evaluate(task, val, device=chosen, reporter=Silent())  # the training has told which images it skipped
-    write_json(out_dir / PREDICTIONS_NAME, with_file_ids(evaluator.results, val.category_ids))
+    if task.name != "rotated":  # COCO's result format has no rotated boxes
+        write_json(out_dir / PREDICTIONS_NAME, with_file_ids(evaluator.results, val.category_ids))
     complexity = measure_complexity(task.model, task.config.test.input_size)
     record = RunRecord(
         model=TASK_PREFIX[task.name] + task.config.model.size,

@@ -10,11 +10,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from rtmdet_lab.checkpoint_task import task_from_checkpoint
 from rtmdet_lab.config import ExperimentConfig, from_dict, with_overrides
+from rtmdet_lab.data.generated import generate_aerial, generate_scenes
+from rtmdet_lab.data.layout import find_data
 from rtmdet_lab.errors import CheckpointError, DataError, SettingError, StorageError, UnknownNameError
-from rtmdet_lab.experiment import choose_device, open_data, prepare, run, with_classes, with_file_ids
+from rtmdet_lab.experiment import (
+    choose_device,
+    open_data,
+    open_evaluation,
+    prepare,
+    run,
+    scores_by_kind,
+    with_classes,
+    with_file_ids,
+)
+from rtmdet_lab.inference import predict
 from rtmdet_lab.models.checkpoints import read_checkpoint
 from rtmdet_lab.records import read_record
+from rtmdet_lab.training.evaluate import evaluate
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from made_runs import Recorder, weights_of
@@ -295,3 +309,28 @@ def test_device_that_torch_knows_and_this_library_does_not_is_refused(name):
     with pytest.raises(SettingError) as error:
         choose_device(name)
     assert_one_sentence(error.value, repr(name))
+
+
+@pytest.mark.parametrize("task", ["instance", "rotated"])
+def test_other_tasks_run_from_generated_data_to_a_record_and_back(task, tmp_path):
+    if task == "instance":
+        generate_scenes(tmp_path / "data", train=6, val=3, size=64, progress=False)
+    else:
+        generate_aerial(tmp_path / "data", train=6, val=3, size=96, progress=False)
+    settings = {name: value for name, value in TINY.items() if not (task == "rotated" and "cache" in name)}
+    settings |= {"task": task, "model.size": "tiny", **SHORT, **find_data(tmp_path / "data", task)}
+    config = with_overrides(ExperimentConfig(), settings)
+    record = run(config, tmp_path / "run", device="cpu", reporter=Recorder())
+    assert record.model == {"instance": "rtmdet-ins-tiny", "rotated": "rtmdet-r-tiny"}[task]
+    assert "AP50" in record.metrics
+    trained = task_from_checkpoint(tmp_path / "run" / "best.safetensors")
+    assert trained.name == task
+    source = open_evaluation(trained, config.data.val_images, config.data.val_annotations)
+    scores = scores_by_kind(trained, evaluate(trained, source))
+    assert set(scores) == {"instance": {"bbox", "segm"}, "rotated": {"rotated"}}[task]
+    for name, value in scores["segm" if task == "instance" else "rotated"].items():
+        assert value == pytest.approx(record.metrics[name], abs=1e-6)
+    image, _ = source.load(0)
+    (found,) = predict(trained.model, image, input_size=64, score_threshold=0.0)
+    assert found.boxes.shape[1] == (5 if task == "rotated" else 4)
+    assert (found.masks is not None) == (task == "instance")

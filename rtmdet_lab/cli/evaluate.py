@@ -16,6 +16,7 @@ from rtmdet_lab.cli.common import (
     save_figure,
     write_result,
 )
+from rtmdet_lab.errors import SettingError
 
 EXAMPLES = """examples:
   rtmdet-lab eval --checkpoint rtmdet-tiny-coco --images COCO/val2017 \\
@@ -27,7 +28,13 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_choice(parser)
     parser.add_argument("--images", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument("--annotations", required=True, type=Path, metavar="FILE", help="COCO file")
+    parser.add_argument(
+        "--annotations",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="COCO file; for rotated models the folder of the label files",
+    )
     parser.add_argument("--curves", type=Path, metavar="FILE", help="draw precision-recall curves into FILE")
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="write the detections in COCO form")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="loader processes (2)")
@@ -41,8 +48,7 @@ def run(args: argparse.Namespace) -> None:
     import dataclasses
 
     from rtmdet_lab.checkpoint_task import task_from_checkpoint
-    from rtmdet_lab.data.coco import CocoDataset
-    from rtmdet_lab.experiment import choose_device, with_file_ids
+    from rtmdet_lab.experiment import choose_device, open_evaluation, scores_by_kind, with_file_ids
     from rtmdet_lab.files import write_json
     from rtmdet_lab.training.evaluate import evaluate
     from rtmdet_lab.training.report import choose_reporter
@@ -55,13 +61,13 @@ def run(args: argparse.Namespace) -> None:
         data=dataclasses.replace(task.config.data, on_bad=args.on_bad),
     )
     classes = task.config.data.classes
-    instance = task.name == "instance"
-    source = CocoDataset(args.images, args.annotations, classes, on_bad=args.on_bad, outlines=instance)
+    if task.name == "rotated" and (args.predictions or args.curves):
+        raise SettingError("--predictions and --curves are for upright boxes: leave them out for a rotated model")
+    source = open_evaluation(task, args.images, args.annotations, args.on_bad)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
-    kinds = ("bbox", "segm") if instance else ("bbox",)
-    metrics, per_class = {kind: evaluator.summary(kind) for kind in kinds}, evaluator.per_class()
+    metrics, per_class = scores_by_kind(task, evaluator), evaluator.per_class()
     print(f"{args.checkpoint} on {len(evaluator.images)} images of {source.title}, input {args.input_size}")
-    print_table([{"": kind, **numbers} if instance else numbers for kind, numbers in metrics.items()])
+    print_table([{"": kind, **numbers} if len(metrics) > 1 else numbers for kind, numbers in metrics.items()])
     print_table(per_class)
     if args.predictions:
         write_json(args.predictions, with_file_ids(evaluator.results, source.category_ids))

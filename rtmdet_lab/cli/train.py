@@ -61,13 +61,13 @@ def run(args: argparse.Namespace) -> None:
 def build_config(args: argparse.Namespace) -> Any:
     """Returns the experiment configuration the options describe."""
     from rtmdet_lab.config import ExperimentConfig, with_overrides
-    from rtmdet_lab.data.layout import find_coco
+    from rtmdet_lab.data.layout import find_data
     from rtmdet_lab.presets import parse_model_name
 
     task, size = parse_model_name(args.model)
     settings: dict[str, Any] = {"task": task, "model.size": size, "seed": args.seed}
     if args.data is not None:
-        settings.update(find_coco(args.data))
+        settings.update(find_data(args.data, task))
     for name in ("train_images", "train_annotations", "val_images", "val_annotations", "classes", "on_bad"):
         if getattr(args, name) is not None:
             settings[f"data.{name}"] = getattr(args, name)
