@@ -23,9 +23,8 @@ VERBS = {
 USAGE_ERROR = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code: 0 done, 1 problems found, 2 a mistake in the call or input, 130 Ctrl-C."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Returns the parsed call, with ``run`` set to the verb's function; ends the program where it is not understood."""
     parser = argparse.ArgumentParser(
         prog="rtmdet-lab",
         description="A workbench for the RTMDet detector: train, score, compare, look.",
@@ -48,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             verb_parser.set_defaults(run=implementation.run)
         else:
             verbs.add_parser(verb, help=help_line)
-    args = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code: 0 done, 1 problems found, 2 a mistake in the call or input, 130 Ctrl-C."""
+    args = read_arguments(list(sys.argv[1:] if arguments is None else arguments))
     try:
         with _warnings_in_one_line(args.verb):
             return args.run(args) or 0

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rtmdet_lab.geometry.rotated import rotated_iou
 
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.dota import DotaEvaluator, evaluate_dota, write_submission
+from rtmdet_lab.geometry.rotated import rotated_iou
 from rtmdet_lab.structures import Detections, ImageMeta, Targets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

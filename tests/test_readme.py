@@ -1,0 +1,59 @@
+"""What the README tells a newcomer to type and to look for is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import rtmdet_lab
+from rtmdet_lab.cli.common import parse_overrides
+from rtmdet_lab.cli.main import read_arguments
+from rtmdet_lab.config import ExperimentConfig, with_overrides
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+COMMANDS = [line.strip() for line in re.sub(r"\\\n\s*", "", TEXT).splitlines() if line.startswith("    rtmdet-lab ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command):
+    words = shlex.split(command, comments=True)
+    arguments = read_arguments(words[1:])
+    with_overrides(ExperimentConfig(), parse_overrides(getattr(arguments, "set", None) or []))
+
+
+def test_every_setting_shown_exists():
+    shown = re.findall(r"--set ([a-z_.]+=[\w./]+)", TEXT)
+    assert len(shown) > 8
+    for one in shown:
+        with_overrides(ExperimentConfig(), parse_overrides([one]))
+
+
+def test_every_place_named_exists():
+    for place in re.findall(r"^\| `([\w./]+)` \|", TEXT, flags=re.MULTILINE):
+        found = [ROOT / place, ROOT / "notebooks" / f"{place}.ipynb"]
+        assert any(path.exists() for path in found), place
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+    for target in re.findall(r"`(docs/[\w./]+)`", TEXT):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_target_of_make_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"make ([a-z-]+)", TEXT)):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_five_lines_use_the_public_names():
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    tree = ast.parse(code)
+    assert len(code.split("\n\n")[1].strip().splitlines()) + 1 <= 5
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module == "rtmdet_lab"
+            assert {name.name for name in node.names} <= set(rtmdet_lab.__all__)
