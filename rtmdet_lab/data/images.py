@@ -23,6 +23,7 @@ from rtmdet_lab.transforms.base import to_image
 MAX_PIXELS = 600_000_000  # 24,000 x 24,000: past the largest aerial images in use, and 1.8 GB as RGB
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
+_STRIP_PIXELS = 1 << 22  # converted at a time
 _limit_lock = threading.Lock()
 
 
@@ -86,7 +87,9 @@ def _header(path: Path, data: bytes) -> tuple[int, int, str, bool]:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, KeyError) as error:
         raise DataError(f"image {path} is damaged or not an image") from error
     if width * height > MAX_PIXELS:
-        raise DataError(f"image {path} is {width} x {height} pixels, more than the {MAX_PIXELS} that are accepted")
+        raise DataError(
+            f"image {path} is {width} x {height} pixels, more than the {MAX_PIXELS:,} that are accepted: cut it into parts"
+        )
     return height, width, kind, orientation in (5, 6, 7, 8)
 
 
@@ -115,8 +118,14 @@ def _decode(path: Path, data: bytes, kind: str, apply_exif: bool) -> tv_tensors.
 
 def _by_pillow(image: Image.Image, apply_exif: bool) -> tv_tensors.Image:
     if apply_exif:
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits of grey
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return to_image(np.repeat(grey[:, :, None], 3, axis=2))
-    return to_image(np.array(image.convert("RGB")))
+    # Strip by strip: every step of Pillow's is a copy, and four copies of a large aerial image are 2 GB.
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(_STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = np.asarray(strip.convert("RGB"))
+    return to_image(pixels)
