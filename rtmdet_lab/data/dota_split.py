@@ -19,7 +19,15 @@ import numpy as np
 import torch
 
 from rtmdet_lab.data.dota import ImagePair, LabelFile, find_pairs, read_label_file
-from rtmdet_lab.data.dota_windows import SMALLEST_WINDOW, Window, lay_windows, shares_inside
+from rtmdet_lab.data.dota_windows import (
+    SMALLEST_WINDOW,
+    WINDOW_SHARE,
+    Window,
+    cut_window,
+    lay_windows,
+    shares_inside,
+    window_size,
+)
 from rtmdet_lab.data.generated.folder import encode_image, map_images
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.errors import DataError, SettingError
@@ -30,7 +38,6 @@ from rtmdet_lab.transforms.base import to_array
 FORMAT_VERSION = 1  # raise it when the same settings give other windows
 RECORD_NAME = "split.json"
 _DONE_FOLDER = "done"
-_FILL_RGB = (124, 116, 104)  # published as (104, 116, 124) in BGR: the mean colour of ImageNet
 _PNG_COMPRESSION = 3  # of 9; more is far slower and hardly smaller
 _WHOLE = 1 - 1e-6  # share from which an object counts as not cut
 _CUT = 2  # difficulty written for an object that the window cuts, as published
@@ -43,7 +50,7 @@ def split_dota(
     patch: int = 1024,
     overlap: int = 200,
     scales: Sequence[float] = (1.0,),
-    window_share: float = 0.6,
+    window_share: float = WINDOW_SHARE,
     object_share: float = 0.7,
     workers: int = 1,
     progress: bool = True,
@@ -119,15 +126,11 @@ def _check_settings(patch: Any, overlap: Any, scales: Any, window_share: Any, ob
     good = isinstance(scales, Sequence) and all(isinstance(one, Real) and 0.01 <= one <= 100 for one in scales)
     if not good or not scales or isinstance(scales, str):
         raise SettingError(f"scales must be a list of factors from 0.01 to 100, got {scales!r}")
-    sizes = [_window_size(patch, scale) for scale in scales]
-    if min(sizes) < SMALLEST_WINDOW or any(_window_size(overlap, scale) >= _window_size(patch, scale) for scale in scales):
+    sizes = [window_size(patch, scale) for scale in scales]
+    if min(sizes) < SMALLEST_WINDOW or any(window_size(overlap, scale) >= window_size(patch, scale) for scale in scales):
         raise SettingError(f"scale {max(scales)} leaves windows of {min(sizes)} pixels: raise patch or lower the scale")
     if len(set(sizes)) < len(sizes):
         raise SettingError(f"scales {list(scales)} give windows of the same size twice: name each scale once")
-
-
-def _window_size(pixels: int, scale: float) -> int:
-    return int(pixels / scale)  # rounded down, as published
 
 
 def _open_folder(out: Path, settings: dict[str, Any]) -> None:
@@ -175,9 +178,10 @@ def _cut_image(out: Path, settings: dict[str, Any], on_bad: str, pair: ImagePair
     file = read_label_file(pair.labels, on_bad=on_bad) if pair.labels else None
     convex = _convex(file) if file else None
     for scale in settings["scales"]:
-        size, overlap = (_window_size(settings[name], scale) for name in ("patch", "overlap"))
+        size, overlap = (window_size(settings[name], scale) for name in ("patch", "overlap"))
         for window in lay_windows(pair.image_id, pixels.shape[:2], size, overlap, settings["window_share"]):
-            data = encode_image(_cut_pixels(pixels, window, settings), ".png", cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION)
+            part = cut_window(pixels, window, settings["patch"], settings["pad"])
+            data = encode_image(part, ".png", cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION)
             write_atomic(out / "images" / f"{window.name}.png", data)
             record["names"].append(window.name)
             if file is not None:
@@ -199,19 +203,6 @@ def _source(pair: ImagePair) -> dict[str, Any]:
 
 def _files(out: Path, name: str, settings: dict[str, Any]) -> list[Path]:
     return [out / "images" / f"{name}.png", *([out / "labelTxt" / f"{name}.txt"] if settings["labels"] else [])]
-
-
-def _cut_pixels(pixels: np.ndarray, window: Window, settings: dict[str, Any]) -> np.ndarray:
-    """Returns the window's pixels at the patch size, (patch, patch, 3), or less at the border without padding."""
-    part, patch = pixels[window.y : window.y + window.size, window.x : window.x + window.size], settings["patch"]
-    if settings["pad"] and part.shape[:2] != (window.size, window.size):
-        canvas = np.full((window.size, window.size, 3), _FILL_RGB, dtype=np.uint8)
-        canvas[: part.shape[0], : part.shape[1]] = part
-        part = canvas
-    if window.size == patch:
-        return part
-    height, width = (max(round(side * patch / window.size), 1) for side in part.shape[:2])
-    return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)  # as training resizes
 
 
 def _convex(file: LabelFile) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Windows of large aerial images: where they lie, what they are called, what is in them, and the way back.
+"""Windows of large images: where they lie, what they are called, what is in them, and the way back.
 
 A window is a square of ``size`` pixels of the whole image. Its file is ``IMAGE__SIZE__X___Y`` with the place of its top left
 pixel, and is resized to the patch size where the two differ (a scale of 0.5 makes windows of twice the patch size).
@@ -7,11 +7,13 @@ pixel, and is resized to the patch size where the two differ (a scale of 0.5 mak
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.geometry.rotated import rotated_nms
@@ -19,6 +21,8 @@ from rtmdet_lab.structures import Detections, ImageMeta
 
 _NAME = re.compile(r"(?P<image>.+)__(?P<size>\d+)__(?P<x>\d+)___(?P<y>\d+)")
 SMALLEST_WINDOW = 8  # pixels
+WINDOW_SHARE = 0.6  # published (paper.md 3.7)
+_FILL_RGB = (124, 116, 104)  # published as (104, 116, 124) in BGR: the mean colour of ImageNet
 
 
 class Window(NamedTuple):
@@ -50,7 +54,18 @@ def parse_window_name(name: str) -> Window:
     return Window(match["image"], int(match["size"]), int(match["x"]), int(match["y"]))
 
 
-def lay_windows(image: str, shape: tuple[int, int], size: int, overlap: int, window_share: float) -> list[Window]:
+def window_size(pixels: int, scale: float) -> int:
+    """Returns how much of the image ``pixels`` of a window's file show at a scale of the whole image.
+
+    >>> window_size(1024, 0.5), window_size(1024, 1.5)
+    (2048, 682)
+    """
+    return int(pixels / scale)  # rounded down, as published
+
+
+def lay_windows(
+    image: str, shape: tuple[int, int], size: int, overlap: int, window_share: float = WINDOW_SHARE
+) -> list[Window]:
     """Returns the windows of one size that cover an image of ``shape`` (height, width), by x, then y.
 
     They start ``size - overlap`` pixels apart; the last of a row or column is moved back to end with the image. Only where
@@ -68,6 +83,24 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
     if length <= size:
         return [0]
     return [*range(0, length - size, size - overlap), length - size]
+
+
+def cut_window(pixels: np.ndarray, window: Window, patch: int | None = None, pad: bool = True) -> np.ndarray:
+    """Returns the window's part of (H, W, 3) uint8 RGB; a view of ``pixels`` where nothing has to be changed.
+
+    Args:
+        patch: side it is resized to; None: its own.
+        pad: fill what lies outside the image with the published colour; otherwise it is cut off.
+    """
+    part = pixels[window.y : window.y + window.size, window.x : window.x + window.size]
+    if pad and part.shape[:2] != (window.size, window.size):
+        canvas = np.full((window.size, window.size, 3), _FILL_RGB, dtype=np.uint8)
+        canvas[: part.shape[0], : part.shape[1]] = part
+        part = canvas
+    if patch is None or window.size == patch:
+        return part
+    height, width = (max(round(side * patch / window.size), 1) for side in part.shape[:2])
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)  # as training resizes
 
 
 def shares_inside(quads: np.ndarray, window: Window) -> np.ndarray:
@@ -142,7 +175,7 @@ def merge_windows(
         shift = torch.tensor([window.x, window.y, 0.0, 0.0, 0.0])
         boxes = one.boxes.cpu() * torch.tensor([factor, factor, factor, factor, 1.0]) + shift
         found[window.image].append(Detections(boxes, one.scores.cpu(), one.labels.cpu()))
-    return [_merged(found[name], meta, iou_threshold) for name, meta in metas.items()]
+    return [merge_parts(found[name], meta, iou_threshold) for name, meta in metas.items()]
 
 
 def _check_patch(window: Window, size: tuple[int, int] | None, whole: tuple[int, int] | None, patch: int) -> None:
@@ -157,14 +190,19 @@ def _check_patch(window: Window, size: tuple[int, int] | None, whole: tuple[int,
         )
 
 
-def _merged(parts: list[Detections], meta: ImageMeta, iou_threshold: float) -> Detections:
+def merge_parts(
+    parts: Sequence[Detections],
+    meta: ImageMeta | None,
+    iou_threshold: float,
+    suppress: Callable[[Tensor, Tensor, Tensor, float], Tensor] = rotated_nms,
+) -> Detections:
+    """Returns one image's detections from those of its parts, which are in its pixels already: the best of each overlap.
+
+    Args:
+        suppress: boxes, scores, labels, threshold -> the indices kept, best first; class by class.
+    """
     if not parts:
         return Detections(torch.zeros(0, 5), torch.zeros(0), torch.zeros(0, dtype=torch.int64), meta=meta)
     boxes, scores, labels = (torch.cat([getattr(one, name) for one in parts]) for name in ("boxes", "scores", "labels"))
-    kept = []
-    for label in labels.unique():  # one by one: the time grows with the square of the boxes, a large image has 100,000
-        mine = (labels == label).nonzero().squeeze(1)
-        kept.append(mine[rotated_nms(boxes[mine], scores[mine], labels[mine], iou_threshold)])
-    keep = torch.cat([*kept, labels.new_zeros(0)]).sort().values
-    keep = keep[scores[keep].argsort(descending=True, stable=True)]
+    keep = suppress(boxes, scores, labels, iou_threshold)
     return Detections(boxes[keep], scores[keep], labels[keep], meta=meta)

@@ -163,17 +163,17 @@ def test_several_processes_make_the_same_files(folders, tmp_path):
 
 
 def test_stopped_split_goes_on_where_it_was(folders, tmp_path, monkeypatch):
-    out, cut, seen = tmp_path / "out", dota_split._cut_pixels, []
+    out, cut, seen = tmp_path / "out", dota_split.cut_window, []
 
-    def stop(pixels, window, settings):
+    def stop(pixels, window, patch, pad):
         if window.image == "b" and window.x:
             raise KeyboardInterrupt
-        return cut(pixels, window, settings)
+        return cut(pixels, window, patch, pad)
 
-    monkeypatch.setattr(dota_split, "_cut_pixels", stop)
+    monkeypatch.setattr(dota_split, "cut_window", stop)
     with pytest.raises(KeyboardInterrupt):
         split(folders, out)
-    monkeypatch.setattr(dota_split, "_cut_pixels", lambda *arguments: seen.append(arguments[1].image) or cut(*arguments))
+    monkeypatch.setattr(dota_split, "cut_window", lambda *arguments: seen.append(arguments[1].image) or cut(*arguments))
     result = split(folders, out)
     assert set(seen) == {"b", "c"}
     assert result == split(folders, tmp_path / "whole") | {"images": out / "images", "labels": out / "labelTxt"}
