@@ -86,6 +86,16 @@ def resize_rboxes(boxes: Tensor, scale: tuple[float, float]) -> Tensor:
     return torch.cat([center, sides, angle[..., None]], dim=-1)
 
 
+def flip_rboxes(boxes: Tensor, size: tuple[int, int], horizontal: bool = True, vertical: bool = False) -> Tensor:
+    """Returns boxes (..., 5) mirrored left to right (``horizontal``), top to bottom or both, in an image of ``size`` (height,
+    width)."""
+    x, y, width, height, angle = boxes.unbind(-1)
+    x = size[1] - x if horizontal else x
+    y = size[0] - y if vertical else y
+    angle = normalise_angle(-angle) if horizontal != vertical else angle
+    return torch.stack([x, y, width, height, angle], dim=-1)
+
+
 def points_in_rboxes(points: Tensor, boxes: Tensor) -> Tensor:
     """Returns whether each point lies strictly inside each box: (..., G, P) bool from points (P, 2), boxes (..., G, 5)."""
     offset = points - boxes[..., None, :2]  # (..., G, P, 2)

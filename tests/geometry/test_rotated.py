@@ -10,6 +10,7 @@ import torch
 from rtmdet_lab.geometry import rotated
 from rtmdet_lab.geometry.boxes import pairwise_iou
 from rtmdet_lab.geometry.rotated import (
+    flip_rboxes,
     normalise_angle,
     points_in_rboxes,
     quads_to_rboxes,
@@ -267,3 +268,23 @@ def test_resizing_moves_the_sides_with_the_image(scale):
     across = (corners[:, 3] - corners[:, 0]).norm(dim=1)
     torch.testing.assert_close(found[:, 2:4], torch.stack([along, across], 1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found[:, :2], corners.mean(1), rtol=1e-4, atol=1e-4)
+
+
+def test_mirrored_boxes_are_the_boxes_of_mirrored_corners():
+    boxes, size = random_boxes(7, 50, spread=100), (80, 120)
+    for horizontal, vertical in ((True, False), (False, True), (True, True)):
+        found = flip_rboxes(boxes, size, horizontal, vertical)
+        quads = rboxes_to_quads(boxes).reshape(-1, 4, 2)
+        quads = torch.stack(
+            [
+                size[1] - quads[..., 0] if horizontal else quads[..., 0],
+                size[0] - quads[..., 1] if vertical else quads[..., 1],
+            ],
+            dim=-1,
+        )
+        overlap = rotated_iou(found, quads_to_rboxes(quads.reshape(-1, 8)), aligned=True)
+        assert overlap.min() > 0.999
+        assert ((found[:, 4] >= -math.pi / 2) & (found[:, 4] < math.pi / 2)).all()
+        torch.testing.assert_close(flip_rboxes(found, size, horizontal, vertical), boxes)
+    assert torch.equal(flip_rboxes(boxes, size, False, False), boxes)
+    torch.testing.assert_close(flip_rboxes(torch.tensor([10.0, 20, 8, 4, 0.5]), size), torch.tensor([110.0, 20, 8, 4, -0.5]))
