@@ -87,8 +87,7 @@ def resize_rboxes(boxes: Tensor, scale: tuple[float, float]) -> Tensor:
 
 
 def flip_rboxes(boxes: Tensor, size: tuple[int, int], horizontal: bool = True, vertical: bool = False) -> Tensor:
-    """Returns boxes (..., 5) mirrored left to right (``horizontal``), top to bottom or both, in an image of ``size`` (height,
-    width)."""
+    """Returns boxes (..., 5) mirrored left to right, top to bottom or both, in an image of ``size`` (height, width)."""
     x, y, width, height, angle = boxes.unbind(-1)
     x = size[1] - x if horizontal else x
     y = size[0] - y if vertical else y
