@@ -170,7 +170,9 @@ class AugmentConfig:
     saturation: int = 30
     value: int = 30
     flip_prob: float = 0.5
-    rotated_flip_prob: float = 0.75  # rotated only, as the next one: left to right, top to bottom or both
+    # Rotated only, as the next two: resize, flip and rotation in one stage, or all of the above in two.
+    rotated_recipe: Literal["plain", "mixing"] = "plain"
+    rotated_flip_prob: float = 0.75  # left to right, top to bottom or both; takes the place of flip_prob
     rotate_prob: float = 0.5
 
     def __post_init__(self) -> None:

@@ -54,8 +54,8 @@ TASK_LOSSES: dict[str, tuple[TaskName, ...]] = {
     "mask_positives": ("instance",),
 }
 
-# The rotated task has the plain recipe: these steps and no others (paper.md 3.7).
-ROTATED_AUGMENT = ("rotated_flip_prob", "rotate_prob")
+# Of the rotated task alone; its plain recipe has these steps and no others (paper.md 3.7).
+ROTATED_AUGMENT = ("rotated_recipe", "rotated_flip_prob", "rotate_prob")
 
 # Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
 TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
@@ -116,7 +116,20 @@ def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detecti
     """Returns ``config`` with every ``None`` replaced by the published value for ``size`` and ``task`` (paper.md 3.1, 3.6).
 
     The published tiny instance model alone was trained without empty crops, which its authors call a mistake; it gets them.
+
+    Raises:
+        SettingError: a setting that has no part in the recipe of the task.
     """
+    plain = task == "rotated" and config.rotated_recipe == "plain"
+    for item in dataclasses.fields(AugmentConfig):
+        if item.name == "input_size" or getattr(config, item.name) == item.default:
+            continue
+        if (item.name in ROTATED_AUGMENT) != (task == "rotated") and (plain or item.name in (*ROTATED_AUGMENT, "flip_prob")):
+            recipe = "the plain recipe" if plain else "the recipe"
+            remedy = "set augment.rotated_recipe to mixing, too" if plain and item.name != "flip_prob" else "leave it alone"
+            raise SettingError(f"augment.{item.name} has no part in {recipe} of the task {task}: {remedy}")
+    if plain:
+        return config
     preset = SIZES[size]
     names = ("mosaic_cache", "mixup_cache", "pop", "mixup_prob", "resize_range")
     filled = {name: getattr(preset, name) for name in names if getattr(config, name) is None}
@@ -141,28 +154,21 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     for name, tasks in TASK_LOSSES.items():
         if config.task not in tasks and getattr(config.loss, name) != getattr(defaults, name):
             raise SettingError(f"loss.{name} belongs to the task {' or '.join(tasks)}: leave it alone for {config.task}")
-    for item in dataclasses.fields(AugmentConfig):
-        belongs = (item.name in ROTATED_AUGMENT) == (config.task == "rotated") or item.name == "input_size"
-        if not belongs and getattr(config.augment, item.name) != item.default:
-            raise SettingError(f"augment.{item.name} has no part in the recipe of the task {config.task}: leave it alone")
-    augment = config.augment
-    if config.task != "rotated":
-        augment = resolve_augment(augment, config.model.size, config.task)
+    augment = resolve_augment(config.augment, config.model.size, config.task)
     train, test = config.train, resolve_test(config.test, config.task)
     if train.lr is None:
         train = dataclasses.replace(train, lr=0.004 * train.batch_size * train.accumulate / 256)
     if test.input_size is None:
         test = dataclasses.replace(test, input_size=config.augment.input_size)
-    if train.weak_epochs > train.epochs:
+    one_stage = config.task == "rotated" and augment.rotated_recipe == "plain"
+    if train.weak_epochs > train.epochs and not one_stage:
         raise SettingError(
             f"train.weak_epochs is {train.weak_epochs}, but must be at most train.epochs, which is {train.epochs}"
         )
     return dataclasses.replace(
         config,
         model=resolve_model(config.model, config.task),
-        augment=config.augment
-        if config.task == "rotated"
-        else resolve_augment(config.augment, config.model.size, config.task),
+        augment=augment,
         train=train,
         test=test,
     )

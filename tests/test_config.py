@@ -86,6 +86,7 @@ CHANGED = {
     "augment.saturation": 2,
     "augment.value": 3,
     "augment.flip_prob": 0.25,
+    "augment.rotated_recipe": "mixing",
     "augment.rotated_flip_prob": 0.5,
     "augment.rotate_prob": 0.25,
     "train.init_weights": "weights.pth",

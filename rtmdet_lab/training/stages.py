@@ -9,8 +9,8 @@ from torchvision.transforms import v2
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.transforms.masks import FillOutlines
-from rtmdet_lab.transforms.pipelines import rotated_pipeline, strong_pipeline, weak_pipeline
-from rtmdet_lab.transforms.rotated import QUARTER_TURN_NAMES
+from rtmdet_lab.transforms.pipelines import plain_pipeline, strong_pipeline, weak_pipeline
+from rtmdet_lab.transforms.rotated import QUARTER_TURN_NAMES, RandomRotate
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,16 @@ class Stage:
 def plan_stages(config: ExperimentConfig, source: Source) -> tuple[Stage, ...]:
     """Returns the stages in order; one of zero epochs is left out. ``config`` must be resolved.
 
-    A source of rotated boxes has a single one.
+    The plain recipe of rotated boxes has a single one.
     """
+    rotate = None
     if getattr(source, "rotated", False):
         round_things = [source.classes.index(name) for name in QUARTER_TURN_NAMES if name in source.classes]
-        return (Stage("plain", 0, config.train.epochs, rotated_pipeline(config.augment, round_things)),)
-    pipelines = [strong_pipeline(config.augment, source.load, len(source)), weak_pipeline(config.augment)]
+        rotate = RandomRotate(config.augment.rotate_prob, round_things)
+        if config.augment.rotated_recipe == "plain":
+            return (Stage("plain", 0, config.train.epochs, plain_pipeline(config.augment, rotate)),)
+    strong = strong_pipeline(config.augment, source.load, len(source), rotate)
+    pipelines = [strong, weak_pipeline(config.augment, rotate)]
     if getattr(source, "outlines", False):  # objects come as polygons; what is learned are pixels
         pipelines = [v2.Compose([*pipeline.transforms, FillOutlines()]) for pipeline in pipelines]
     strong = config.train.epochs - config.train.weak_epochs

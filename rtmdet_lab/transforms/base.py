@@ -114,13 +114,17 @@ def move_objects(target: Target, scale: tuple[float, float], offset: tuple[float
     return moved
 
 
-def clip_objects(target: Target) -> Target:
-    """Returns the target with boxes clipped to the canvas and without the objects that lie outside it.
+def clip_objects(target: Target, size: tuple[int, int]) -> Target:
+    """Returns the target with boxes clipped to a canvas of ``size`` (height, width), without the objects outside it.
 
-    Outlines are cut, and the box of an object that loses a part becomes the box around what is left of it.
+    Outlines are cut, and the box of an object that loses a part becomes the box around what is left of it. A rotated box
+    cannot be cut and stay one: it is kept whole where its center is on the canvas, as published.
     """
-    height, width = target["boxes"].canvas_size
+    height, width = size
     whole = plain_boxes(target)
+    if whole.shape[-1] == 5:
+        x, y = whole[:, 0], whole[:, 1]
+        return select_objects(target, (x >= 0) & (y >= 0) & (x < width) & (y < height))
     boxes = whole.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
     clipped = dict(target)
     if "outlines" in target:

@@ -69,7 +69,7 @@ class JitterCrop(Transform):
         window, top, left = draw_window((new_height, new_width), self.size)
         scale = (new_width / width, new_height / height)
         moved = move_objects(target, scale, (-left, -top), window)
-        cropped = keep_visible(moved, bool(len(target["labels"])) and not self.allow_empty)
+        cropped = keep_visible(moved, window, bool(len(target["labels"])) and not self.allow_empty)
         placed = Placed(to_array(image), -left, -top, new_width, new_height)
         return to_image(render([placed], window)), cropped
 
@@ -116,7 +116,7 @@ class MosaicCrop(Mixing):
             scale = corner.ratio * zoom
             targets.append(move_objects(one_target, (scale, scale), (x, y), window))
         must_keep = any(len(one["labels"]) for _, one in samples) and not self.allow_empty
-        cropped = keep_visible(join_objects(targets, window), must_keep)
+        cropped = keep_visible(join_objects(targets, window), window, must_keep)
         return to_image(render(placed, window)), cropped
 
 
@@ -126,9 +126,13 @@ def draw_window(size: tuple[int, int], limit: int) -> tuple[tuple[int, int], int
     return (height, width), integer(size[0] - height + 1), integer(size[1] - width + 1)
 
 
-def keep_visible(target: Target, must_keep: bool) -> Target:
-    """Returns the target clipped to its window; raises EmptyCrop where no object is left and one has to be."""
-    cropped = clip_objects(target)
+def keep_visible(target: Target, window: tuple[int, int], must_keep: bool) -> Target:
+    """Returns the target clipped to its ``window`` (height, width).
+
+    Raises:
+        EmptyCrop: no object is left, and one has to be.
+    """
+    cropped = clip_objects(target, window)
     if must_keep and not len(cropped["labels"]):
         raise EmptyCrop
     return cropped

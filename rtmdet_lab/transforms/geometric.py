@@ -14,6 +14,7 @@ import torch
 from torchvision import tv_tensors
 
 from rtmdet_lab.geometry.boxes import flip_boxes
+from rtmdet_lab.geometry.rotated import flip_rboxes
 from rtmdet_lab.transforms.base import (
     PAD_VALUE,
     EmptyCrop,
@@ -87,8 +88,9 @@ class RandomResize(Transform):
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         side = max(int(self.base * uniform(*self.ratio_range)), 1)
-        image, target = resize_sample(image, target, fit_size(image_size(image), (side, side)))
-        return image, clip_objects(target)
+        size = fit_size(image_size(image), (side, side))
+        image, target = resize_sample(image, target, size)
+        return image, clip_objects(target, size)
 
 
 class RandomCrop(Transform):
@@ -111,7 +113,7 @@ class RandomCrop(Transform):
         crop_height, crop_width = min(height, self.size), min(width, self.size)
         top, left = integer(height - crop_height + 1), integer(width - crop_width + 1)
         moved = move_objects(target, (1.0, 1.0), (-left, -top), (crop_height, crop_width))
-        cropped = clip_objects(moved)
+        cropped = clip_objects(moved, (crop_height, crop_width))
         if len(target["labels"]) and not len(cropped["labels"]) and not self.allow_empty:
             raise EmptyCrop
         window = to_array(image)[top : top + crop_height, left : left + crop_width]
@@ -134,7 +136,9 @@ class RandomFlip(Transform):
 def flip_sample(image: tv_tensors.Image, target: Target) -> Sample:
     """Returns the sample mirrored left to right."""
     height, width = image_size(image)
-    flipped = dict(target, boxes=as_boxes(flip_boxes(plain_boxes(target), width), (height, width)))
+    boxes = plain_boxes(target)
+    mirrored = flip_rboxes(boxes, (height, width), True, False) if boxes.shape[-1] == 5 else flip_boxes(boxes, width)
+    flipped = dict(target, boxes=as_boxes(mirrored, (height, width)))
     if "outlines" in target:
         flipped["outlines"] = target["outlines"].mirrored(width)
     return to_image(cv2.flip(to_array(image), 1)), flipped

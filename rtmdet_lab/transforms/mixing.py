@@ -67,7 +67,7 @@ class Mosaic(Mixing):
             paste(canvas, resize_array(to_array(one_image), (corner.height, corner.width)), corner.left, corner.top)
             # Boxes use the exact ratio, not that of the whole pixels, as published.
             placed.append(move_objects(one_target, (corner.ratio, corner.ratio), (corner.left, corner.top), (side, side)))
-        return to_image(canvas), clip_objects(join_objects(placed, (side, side)))
+        return to_image(canvas), clip_objects(join_objects(placed, (side, side)), (side, side))
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class MixUp(Mixing):
             return image, target
         other, other_target = self._prepare(*partner, image_size(image))
         mixed = average(to_array(image), other)
-        joined = join_objects([target, other_target], image_size(image))
-        return to_image(mixed), clip_objects(joined)
+        size = image_size(image)
+        return to_image(mixed), clip_objects(join_objects([target, other_target], size), size)
 
     def _partner_with_objects(self) -> Sample | None:
         for _ in range(self.tries):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from torchvision.transforms import v2
 
@@ -13,17 +13,18 @@ from rtmdet_lab.transforms.direct import JitterCrop, MosaicCrop
 from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize, Resize
 from rtmdet_lab.transforms.mixing import MixUp, Mosaic
 from rtmdet_lab.transforms.partners import CachedPartners, DatasetPartners, PartnerSource
-from rtmdet_lab.transforms.rotated import RandomFlip3, RandomRotate
+from rtmdet_lab.transforms.rotated import JitterRotateCrop, RandomFlip3, RandomRotate
 
 LoadSample = Callable[[int], Sample]
 
 
-def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int) -> v2.Compose:
-    """Returns the stage-1 pipeline: mosaic, jitter, crop, colour, flip, pad, mixup.
+def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int, rotate: RandomRotate | None = None) -> v2.Compose:
+    """Returns the stage-1 pipeline: mosaic, jitter, (rotation,) crop, colour, flip, pad, mixup.
 
     Args:
         config: resolved, no preset left open.
         load, length: the training set, for partners that are read fresh (``augment.partners`` "uncached").
+        rotate: the rotation of rotated boxes (paper.md 3.7, "aug"), which are also mirrored in three ways.
     """
 
     def partners(max_size: int, min_size: int) -> PartnerSource:
@@ -33,33 +34,28 @@ def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int) -> v2.
 
     size = config.input_size
     if not config.mosaic:
-        steps = _jitter(config, base=size)
-    elif config.one_resize and config.crop:
+        steps = _jitter(config, size, rotate)
+    elif config.one_resize and config.crop and rotate is None:
         steps = [
             MosaicCrop(partners(config.mosaic_cache, min_size=5), size, config.resize_range, allow_empty=config.empty_crops)
         ]
     else:
-        steps = [Mosaic(partners(config.mosaic_cache, min_size=5), size), *_jitter(config, base=2 * size)]
-    steps += _color_to_pad(config)
+        steps = [Mosaic(partners(config.mosaic_cache, min_size=5), size), *_jitter(config, 2 * size, rotate)]
+    steps += _color_to_pad(config, rotate)
     if config.mixup:
         steps.append(MixUp(partners(config.mixup_cache, min_size=2), size, config.mixup_prob))
     return v2.Compose(steps)
 
 
-def weak_pipeline(config: AugmentConfig) -> v2.Compose:
+def weak_pipeline(config: AugmentConfig, rotate: RandomRotate | None = None) -> v2.Compose:
     """Returns the stage-2 pipeline: the same without mosaic and mixup, jitter around the canvas itself."""
-    return v2.Compose([*_jitter(config, base=config.input_size), *_color_to_pad(config)])
+    return v2.Compose([*_jitter(config, config.input_size, rotate), *_color_to_pad(config, rotate)])
 
 
-def rotated_pipeline(config: AugmentConfig, quarter_turn_classes: Collection[int]) -> v2.Compose:
-    """Returns the plain pipeline of the rotated task: fit the canvas, flip, rotate, pad (paper.md 3.7).
-
-    Args:
-        quarter_turn_classes: labels of things without a direction, see :class:`RandomRotate`.
-    """
+def plain_pipeline(config: AugmentConfig, rotate: RandomRotate) -> v2.Compose:
+    """Returns the plain pipeline of the rotated task: fit the canvas, flip, rotate, pad (paper.md 3.7)."""
     size = config.input_size
-    flip, rotate = RandomFlip3(config.rotated_flip_prob), RandomRotate(config.rotate_prob, quarter_turn_classes)
-    return v2.Compose([Resize(size), flip, rotate, Pad(size)])
+    return v2.Compose([Resize(size), RandomFlip3(config.rotated_flip_prob), rotate, Pad(size)])
 
 
 def test_pipeline(size: int) -> v2.Compose:
@@ -70,13 +66,18 @@ def test_pipeline(size: int) -> v2.Compose:
 test_pipeline.__test__ = False  # not a pytest function
 
 
-def _jitter(config: AugmentConfig, base: int) -> list[v2.Transform]:
+def _jitter(config: AugmentConfig, base: int, rotate: RandomRotate | None) -> list[v2.Transform]:
+    size = config.input_size
     if config.one_resize and config.crop:
-        return [JitterCrop(base, config.resize_range, config.input_size, config.empty_crops)]
-    resize = RandomResize(base, config.resize_range)
-    return [resize, RandomCrop(config.input_size, config.empty_crops) if config.crop else Resize(config.input_size)]
+        if rotate is not None:
+            return [JitterRotateCrop(base, config.resize_range, rotate, size, config.empty_crops)]
+        return [JitterCrop(base, config.resize_range, size, config.empty_crops)]
+    turn = [] if rotate is None else [rotate]
+    fit = RandomCrop(size, config.empty_crops) if config.crop else Resize(size)
+    return [RandomResize(base, config.resize_range), *turn, fit]
 
 
-def _color_to_pad(config: AugmentConfig) -> list[v2.Transform]:
+def _color_to_pad(config: AugmentConfig, rotate: RandomRotate | None) -> list[v2.Transform]:
     color = [RandomHSV(config.hue, config.saturation, config.value)] if config.hsv else []
-    return [*color, RandomFlip(config.flip_prob), Pad(config.input_size)]
+    flip = RandomFlip(config.flip_prob) if rotate is None else RandomFlip3(config.rotated_flip_prob)
+    return [*color, flip, Pad(config.input_size)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.presets import resolve
 from rtmdet_lab.training.stages import plan_stages
@@ -49,3 +50,23 @@ def test_stages_have_their_own_pipelines():
 def test_more_weak_epochs_than_epochs_are_refused():
     with pytest.raises(SettingError, match=r"train\.weak_epochs is 6, but must be at most train\.epochs, which is 5"):
         plan(5, 6)
+
+
+class Turned(Squares):
+    rotated = True
+    classes = ("ship", "roundabout", "plane", "storage-tank")
+
+
+def test_recipes_of_rotated_boxes_have_one_stage_or_two():
+    def stages(**changes):
+        config = with_overrides(ExperimentConfig(task="rotated"), {"train.epochs": 5, **changes})
+        return plan_stages(resolve(config), Turned(4))
+
+    (plain,) = stages(**{"train.weak_epochs": 20})
+    assert (plain.name, plain.epochs) == ("plain", 5)
+    assert plain.pipeline.transforms[2].quarter_turn_classes == (3, 1)
+    mixing = stages(**{"train.weak_epochs": 2, "augment.rotated_recipe": "mixing"})
+    assert [(one.name, one.epochs) for one in mixing] == [("strong", 3), ("weak", 2)]
+    assert [type(one).__name__ for one in mixing[0].pipeline.transforms[:2]] == ["Mosaic", "JitterRotateCrop"]
+    with pytest.raises(SettingError, match=r"train\.weak_epochs is 20, but must be at most"):
+        stages(**{"train.weak_epochs": 20, "augment.rotated_recipe": "mixing"})

@@ -75,7 +75,7 @@ def test_clipping_by_hand_drops_what_lies_outside():
         [29, 39, 31, 41],  # one pixel is left
         [3, 7, 3, 20],  # no width from the start
     ]
-    clipped = clip_objects(make_target(40, 30, boxes, scored=True))
+    clipped = clip_objects(make_target(40, 30, boxes, scored=True), (40, 30))
     assert boxes_of(clipped) == [[0, 5, 20, 40], [29, 39, 30, 40]]
     assert clipped["labels"].tolist() == [0, 3]
     assert clipped["ignore"].tolist() == [False, True]
@@ -85,7 +85,7 @@ def test_clipping_by_hand_drops_what_lies_outside():
 def test_clipping_changes_neither_input_nor_type():
     sample = make_sample(10, 10, [[-5, -5, 5, 5]], scored=True)
     before = snapshot(sample)
-    clipped = clip_objects(sample[1])
+    clipped = clip_objects(sample[1], (10, 10))
     assert snapshot(sample) == before
     assert isinstance(clipped["boxes"], tv_tensors.BoundingBoxes)
 

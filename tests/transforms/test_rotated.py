@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor
 
 from rtmdet_lab.config import AugmentConfig
+from rtmdet_lab.errors import SettingError
 from rtmdet_lab.geometry.rotated import points_in_rboxes, rboxes_to_quads, rotated_iou
+from rtmdet_lab.presets import resolve_augment
 from rtmdet_lab.structures import ImageMeta
-from rtmdet_lab.transforms.base import image_size, to_array, to_image
-from rtmdet_lab.transforms.geometric import Pad, Resize
-from rtmdet_lab.transforms.pipelines import rotated_pipeline
-from rtmdet_lab.transforms.rotated import RandomFlip3, RandomRotate, flip_rotated, rotate_sample
+from rtmdet_lab.transforms.base import EmptyCrop, clip_objects, image_size, to_array, to_image
+from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomResize, Resize
+from rtmdet_lab.transforms.pipelines import plain_pipeline, strong_pipeline, weak_pipeline
+from rtmdet_lab.transforms.rotated import JitterRotateCrop, RandomFlip3, RandomRotate, flip_rotated, rotate_sample
 
 BOX = [52.0, 44.0, 40.0, 14.0, 0.4]
 
@@ -109,7 +112,7 @@ def test_things_without_direction_turn_by_quarters():
 
 
 def test_plain_pipeline_fits_flips_turns_and_pads():
-    pipeline = rotated_pipeline(AugmentConfig(input_size=96), (3,))
+    pipeline = plain_pipeline(AugmentConfig(input_size=96), RandomRotate(0.5, (3,)))
     kinds = [type(step).__name__ for step in pipeline.transforms]
     assert kinds == ["Resize", "RandomFlip3", "RandomRotate", "Pad"]
     assert (pipeline.transforms[1].prob, pipeline.transforms[2].prob) == (0.75, 0.5)
@@ -135,3 +138,92 @@ def test_nothing_to_turn_is_no_problem():
     image, target = painted([])
     for step in (RandomFlip3(1.0), RandomRotate(1.0)):
         assert step(image, target)[1]["boxes"].shape == (0, 5)
+
+
+def test_objects_stay_whole_while_their_center_is_on_the_canvas():
+    boxes = [[0, 0, 9, 3, 0.5], [29.9, 39.9, 9, 3, 0.5], [-0.1, 5, 9, 3, 0.5], [5, 40, 9, 3, 0.5], [30, 5, 9, 3, 0.5]]
+    _, target = painted(boxes, 40, 30, labels=range(5))
+    kept = clip_objects(target, (40, 30))
+    assert kept["labels"].tolist() == [0, 1]
+    assert torch.equal(kept["boxes"], target["boxes"][:2])
+
+
+MIXING = resolve_augment(AugmentConfig(input_size=96, rotated_recipe="mixing"), "tiny", "rotated")
+
+
+def test_mixing_recipe_has_the_published_steps():
+    config = dataclasses.replace(MIXING, one_resize=False)
+    rotate = RandomRotate(0.5, (9, 11))
+    kinds = [type(step).__name__ for step in strong_pipeline(config, None, 0, rotate).transforms]
+    common = ["RandomResize", "RandomRotate", "RandomCrop", "RandomHSV", "RandomFlip3", "Pad"]
+    assert kinds == ["Mosaic", *common, "MixUp"]
+    weak = weak_pipeline(config, rotate).transforms
+    assert [type(step).__name__ for step in weak] == common
+    assert (weak[0].base, weak[0].ratio_range, weak[4].prob) == (96, (0.5, 2.0), 0.75)
+    large = resolve_augment(AugmentConfig(rotated_recipe="mixing"), "l", "rotated")
+    assert (large.resize_range, large.mosaic_cache, large.mixup_cache, large.mixup_prob) == ((0.1, 2.0), 40, 20, 1.0)
+    fused = [type(step).__name__ for step in strong_pipeline(MIXING, None, 0, rotate).transforms]
+    assert fused == ["Mosaic", "JitterRotateCrop", *common[3:], "MixUp"]
+
+
+@pytest.mark.parametrize(("prob", "round_things"), [(1.0, ()), (1.0, (0,)), (0.0, ())])
+def test_one_warp_gives_what_the_three_steps_give(prob, round_things):
+    rotate = RandomRotate(prob, round_things)
+    steps = [RandomResize(150, (0.4, 1.8)), rotate, RandomCrop(96, allow_empty=True)]
+    fused = JitterRotateCrop(150, (0.4, 1.8), rotate, 96, allow_empty=True)
+    compared = 0
+    for seed in range(30):
+        torch.manual_seed(seed)
+        image, target = sample = painted([BOX, [20.0, 70.0, 25.0, 20.0, -0.9]])
+        for step in steps:
+            image, target = step(image, target)
+        after = torch.rand(())
+        torch.manual_seed(seed)
+        one_image, one_target = fused(*sample)
+        assert torch.equal(torch.rand(()), after)  # the same draws
+        assert image_size(one_image) == image_size(image)
+        torch.testing.assert_close(one_target["boxes"], target["boxes"], atol=1e-4, rtol=1e-5)
+        difference = np.abs(to_array(one_image).astype(int) - to_array(image)).mean()
+        assert difference < 6  # one interpolation instead of two; half a pixel apart it would be 15
+        compared += len(target["boxes"])
+    assert compared > 10
+
+
+def test_mixed_samples_show_their_boxes():
+    """Every box of a mixed sample lies on something bright, and its canvas is full."""
+    generator = torch.Generator().manual_seed(3)
+
+    def load(index):
+        angle = torch.rand((), generator=generator).item() * 3 - 1.5
+        return painted([[55.0, 45.0, 50.0, 20.0, angle]], labels=[index % 3])
+
+    pipeline = strong_pipeline(dataclasses.replace(MIXING, hsv=False, mixup_prob=0.5), load, 8, RandomRotate(0.5, (2,)))
+    found = bright = 0
+    for seed in range(40):
+        torch.manual_seed(seed)
+        try:
+            image, target = pipeline(*load(seed))
+        except EmptyCrop:
+            continue
+        assert image_size(image) == (96, 96)
+        assert target["boxes"].shape[1] == 5
+        centers = target["boxes"][:, :2]
+        assert ((centers >= 0) & (centers < 96)).all()
+        for x, y in centers.long().tolist():
+            found += 1
+            bright += int(to_array(image)[y, x, 0] > 120)  # blended: half of white and half of grey
+    assert found > 40
+    assert bright / found > 0.95
+
+
+def test_settings_of_another_recipe_are_refused():
+    for changes, task, message in [
+        ({"mosaic": False}, "rotated", "set augment.rotated_recipe to mixing, too"),
+        ({"flip_prob": 0.2}, "rotated", "augment.flip_prob has no part in the plain recipe"),
+        ({"flip_prob": 0.2, "rotated_recipe": "mixing"}, "rotated", "augment.flip_prob has no part in the recipe"),
+        ({"rotate_prob": 0.2}, "detection", "augment.rotate_prob has no part in the recipe of the task detection"),
+        ({"rotated_recipe": "mixing"}, "instance", "augment.rotated_recipe has no part"),
+    ]:
+        with pytest.raises(SettingError, match=message):
+            resolve_augment(AugmentConfig(**changes), "s", task)
+    resolve_augment(AugmentConfig(rotated_recipe="mixing", mosaic=False, rotate_prob=0.1), "s", "rotated")
