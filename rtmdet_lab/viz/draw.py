@@ -21,6 +21,7 @@ from rtmdet_lab.structures import Detections, Targets
 
 CELL_INCHES = 3.2  # side of one picture in a gallery
 MASK_OPACITY = 0.45
+LARGEST_SHOWN = 3000  # pixels on a side; no figure here has more
 
 
 def class_color(label: int) -> tuple[float, float, float]:
@@ -110,10 +111,16 @@ def tint_masks(array: np.ndarray, objects: Detections | Targets) -> np.ndarray:
 
 def show_image(ax: Axes, array: np.ndarray, title: str | None = None) -> None:
     """Fills axes with an image, without ticks; the title is cut to the picture's width."""
-    ax.imshow(array, interpolation="nearest" if max(array.shape[:2]) < 64 else "antialiased")
+    height, width = array.shape[:2]
+    if max(height, width) > LARGEST_SHOWN:  # matplotlib takes 50 bytes per pixel
+        size = tuple(max(side * LARGEST_SHOWN // max(height, width), 1) for side in (width, height))
+        array = cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    # The extent keeps coordinates those of the whole image.
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    ax.imshow(array, interpolation="nearest" if max(height, width) < 64 else "antialiased", extent=extent)
     ax.set_axis_off()
-    ax.set_xlim(-0.5, array.shape[1] - 0.5)
-    ax.set_ylim(array.shape[0] - 0.5, -0.5)
+    ax.set_xlim(extent[:2])
+    ax.set_ylim(extent[2:])
     if title:
         ax.set_title(title, fontsize=9)
 
@@ -197,7 +204,7 @@ def sample_gallery(
     """Returns a grid of samples (image, target) with their objects; works on data sets' and on augmented samples."""
     figure, axes = gallery(len(samples), columns, title=title)
     for ax, (image, target) in zip(axes, samples, strict=True):
-        draw_targets(image, _targets_of(target), classes, ax=ax)
+        draw_targets(image, targets_of(target), classes, ax=ax)
     return figure
 
 
@@ -213,12 +220,14 @@ def comparison_gallery(
     count = len(samples)
     figure, axes = gallery(2 * count, columns=max(count, 1), title=title)
     for number, ((image, target), found) in enumerate(zip(samples, detections, strict=True)):
-        draw_targets(image, _targets_of(target), classes, title="truth", ax=axes[number])
+        draw_targets(image, targets_of(target), classes, title="truth", ax=axes[number])
         heading = f"detections, score {score_threshold:g} and up"
         draw_detections(image, found, classes, score_threshold=score_threshold, title=heading, ax=axes[count + number])
     return figure
 
 
-def _targets_of(target: dict[str, Any]) -> Targets:
+def targets_of(target: dict[str, Any]) -> Targets:
+    """Returns the objects of a data set's or an augmented sample's target."""
     boxes = target["boxes"].as_subclass(Tensor)
-    return Targets(boxes, target["labels"], masks=target.get("masks"), ignore=target.get("ignore"))
+    others = {name: target.get(name) for name in ("masks", "ignore", "meta")}
+    return Targets(boxes, target["labels"], **others)

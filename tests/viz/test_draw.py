@@ -16,6 +16,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from rtmdet_lab.structures import Detections, Targets
+from rtmdet_lab.viz import draw
 from rtmdet_lab.viz.draw import (
     add_box,
     class_color,
@@ -144,6 +145,20 @@ def test_drawn_pixels_show_image_and_box():
     box = (np.abs(shown - 255 * np.array(class_color(0))).max(axis=1) < 12).sum()
     assert blue > 0.5
     assert box > 100
+
+
+@pytest.mark.parametrize("size", [(300, 400), (400, 40), (400, 1)])
+def test_large_picture_is_shrunk_and_keeps_its_coordinates(monkeypatch, size):
+    monkeypatch.setattr(draw, "LARGEST_SHOWN", 100)
+    pixels = np.zeros((*size, 3), dtype=np.uint8)
+    pixels[: size[0] // 2] = 255
+    _, ax = plt.subplots()
+    show_image(ax, pixels)
+    (shown,) = ax.images
+    assert max(shown.get_array().shape) == 100
+    assert shown.get_extent() == [-0.5, size[1] - 0.5, size[0] - 0.5, -0.5]
+    assert (ax.get_xlim(), ax.get_ylim()) == ((-0.5, size[1] - 0.5), (size[0] - 0.5, -0.5))
+    assert shown.get_array().mean() == pytest.approx(127.5, abs=2)
 
 
 def test_image_may_be_a_tensor_an_array_or_a_sample():
