@@ -161,3 +161,13 @@ def test_tour_of_instance_segmentation(tmp_path):
     assert pictures(notebook) == 6
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert {"AP", "AP50", "box_AP"} <= set(record["metrics"])
+
+
+@pytest.mark.slow
+def test_tour_of_rotated_boxes(tmp_path):
+    small = SMALL | {"large_size": 160, "overlap": 32}
+    notebook = execute("12_rotated", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **small)
+    assert pictures(notebook) == 8
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {"AP", "AP50", "AP75"} <= set(record["metrics"])
+    assert (tmp_path / "run" / "figures" / "windows.png").stat().st_size > 5000
