@@ -239,20 +239,34 @@ class TestConfig:
 
     __test__ = False  # not a pytest class
 
-    input_size: int | None = None  # None: the training canvas
+    input_size: int | None = None  # None: the tile, or else the training canvas
     score_threshold: float | None = None
     nms_iou: float | None = None
     max_per_level: int | None = None  # candidates per level before NMS
-    max_per_image: int | None = None
+    max_per_image: int | None = None  # with ``tile``: per window
     batch_size: int = 16
+    tile: int | None = None  # side of the windows that large images are cut into, pixels; None: images stay whole
+    overlap: int = 200  # pixels that neighbouring windows share (published with windows of 1024)
+    tta: bool = False  # test-time augmentation: the task's published views, where the next two settings name no others
+    tta_scales: tuple[float, ...] | None = None  # sizes each image is looked at in, 1.0 being the plain one
+    tta_flip: bool | None = None  # also mirrored: left to right, and rotated boxes top to bottom and both ways
+    tta_nms_iou: float | None = None  # overlap that suppresses when the views become one result
+    tta_max_per_image: int | None = None  # kept then; windows have no such limit
 
     def __post_init__(self) -> None:
-        size = self.input_size
-        _require(size is None or (size >= 32 and size % 32 == 0), "test.input_size", size, "a multiple of 32")
-        score, iou = self.score_threshold, self.nms_iou
+        for name in ("tile", "input_size"):
+            size = getattr(self, name)
+            _require(size is None or (size >= 32 and size % 32 == 0), f"test.{name}", size, "a multiple of 32")
+        score = self.score_threshold
         _require(score is None or 0 <= score < 1, "test.score_threshold", score, "in [0, 1)")
-        _require(iou is None or 0 < iou <= 1, "test.nms_iou", iou, "in (0, 1]")
-        for name in ("max_per_level", "max_per_image", "batch_size"):
+        for name in ("nms_iou", "tta_nms_iou"):
+            iou = getattr(self, name)
+            _require(iou is None or 0 < iou <= 1, f"test.{name}", iou, "in (0, 1]")
+        _require(self.overlap >= 0, "test.overlap", self.overlap, "zero or more")
+        scales = self.tta_scales
+        ok = scales is None or (len(scales) > 0 and all(0.1 <= scale <= 10 for scale in scales))
+        _require(ok, "test.tta_scales", scales, "a list of factors from 0.1 to 10")
+        for name in ("max_per_level", "max_per_image", "batch_size", "tta_max_per_image"):
             count = getattr(self, name)
             _require(count is None or count >= 1, f"test.{name}", count, "at least 1")
 

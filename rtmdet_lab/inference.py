@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve_test
 from rtmdet_lab.structures import Detections, ImageMeta
 from rtmdet_lab.tasks.factory import decode_for
-from rtmdet_lab.transforms.base import as_boxes, to_image
+from rtmdet_lab.tasks.views import Progress, detect
+from rtmdet_lab.transforms.base import to_image
 from rtmdet_lab.transforms.normalize import normalize
-from rtmdet_lab.transforms.pipelines import test_pipeline
 
 
 @torch.no_grad()  # not inference_mode: its tensors refuse to be changed or learned from afterwards
@@ -28,12 +29,20 @@ def predict(
     model: RTMDet,
     images: Any,
     *,
-    input_size: int = 640,
+    input_size: int | None = None,
     score_threshold: float | None = None,
     nms_iou: float | None = None,
     max_per_level: int | None = None,
     max_per_image: int | None = None,
     batch_size: int = 8,
+    tile: int | None = None,
+    overlap: int = TestConfig.overlap,
+    tta: bool = False,
+    tta_scales: Sequence[float] | None = None,
+    tta_flip: bool | None = None,
+    tta_nms_iou: float | None = None,
+    tta_max_per_image: int | None = None,
+    progress: Progress | None = None,
 ) -> list[Detections]:
     """Returns the detections of every image, best first, boxes in that image's pixels.
 
@@ -43,43 +52,44 @@ def predict(
     Args:
         images: one image or several: a path, a folder of images, an (H, W, 3) uint8 RGB array, or a (3, H, W) uint8 RGB
             tensor.
-        input_size: side of the square the image is fitted into, a multiple of 32.
+        input_size: side of the square the image or window is fitted into, a multiple of 32; None: the tile, or 640.
+        tile: side of the windows that images are cut into, pixels, a multiple of 32: for images larger than what the model
+            was trained on, of any size, without shrinking them. ``max_per_image`` then counts per window. DOTA: 1024.
+        overlap: pixels that neighbouring windows share; an object up to this size lies whole in one of them.
+        tta: look at each image several times, as published for the task; the settings that begin with ``tta_`` (see
+            :class:`~rtmdet_lab.config.TestConfig`) choose other looks.
+        progress: called with the looks (windows, sizes, mirrored) done and in all of the current image, batch by batch.
 
     Raises:
         DataError: an image cannot be read or has another form.
-        SettingError: an impossible setting.
+        SettingError: an impossible setting, or windows and several looks for masks.
     """
-    given = TestConfig(input_size, score_threshold, nms_iou, max_per_level, max_per_image, batch_size)
+    given = TestConfig(
+        input_size=(tile or 640) if input_size is None else input_size,
+        score_threshold=score_threshold,
+        nms_iou=nms_iou,
+        max_per_level=max_per_level,
+        max_per_image=max_per_image,
+        batch_size=batch_size,
+        tile=tile,
+        overlap=overlap,
+        tta=tta,
+        tta_scales=None if tta_scales is None else tuple(tta_scales),
+        tta_flip=tta_flip,
+        tta_nms_iou=tta_nms_iou,
+        tta_max_per_image=tta_max_per_image,
+    )
     config = resolve_test(given, model.task)
     device = next(model.parameters()).device
-    pipeline, decode = test_pipeline(input_size), decode_for(model.task)
+    decode = partial(decode_for(model.task), config=config)
     was_training = model.training
     model.eval()
-    results: list[Detections] = []
     try:
-        for group in _groups(_samples(images), batch_size):
-            pairs = [pipeline(image, {"boxes": no_boxes(image), "meta": meta}) for image, meta in group]
-            batch = torch.stack([image.as_subclass(Tensor) for image, _ in pairs])
-            predictions = model(normalize(batch.to(device)))
-            results += decode(predictions, [target["meta"] for _, target in pairs], config)
+        return list(
+            detect(lambda batch: model(normalize(batch.to(device))), decode, _samples(images), model.task, config, progress)
+        )
     finally:
         model.train(was_training)
-    return [result.to("cpu") for result in results]
-
-
-def no_boxes(image: Tensor) -> tv_tensors.BoundingBoxes:
-    return as_boxes(torch.zeros(0, 4), (image.shape[-2], image.shape[-1]))
-
-
-def _groups(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    group: list[Any] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _samples(images: Any) -> Iterator[tuple[tv_tensors.Image, ImageMeta]]:
@@ -88,11 +98,14 @@ def _samples(images: Any) -> Iterator[tuple[tv_tensors.Image, ImageMeta]]:
     for number, source in enumerate(images if isinstance(images, Iterable) and not one else [images]):
         if isinstance(source, (str, Path)):
             for path in image_paths(Path(source)):
-                image = read_image(path)
-                yield image, _meta(image, path.name, str(path))
+                yield _sample(read_image(path), path.name, str(path))  # not kept here: the next one may be large, too
         else:
-            image = _as_image(source)
-            yield image, _meta(image, number, None)
+            yield _sample(_as_image(source), number, None)
+
+
+def _sample(image: tv_tensors.Image, image_id: int | str, path: str | None) -> tuple[tv_tensors.Image, ImageMeta]:
+    size = (image.shape[-2], image.shape[-1])
+    return image, ImageMeta(image_id, size, canvas_size=size, path=path)
 
 
 def image_paths(path: Path) -> list[Path]:
@@ -119,8 +132,3 @@ def _as_image(source: Any) -> tv_tensors.Image:
         f"an image of shape {tuple(shape) if shape is not None else '?'} and type {dtype} cannot be used: give a path, an "
         "(H, W, 3) uint8 RGB array or a (3, H, W) uint8 RGB tensor"
     )
-
-
-def _meta(image: Tensor, image_id: int | str, path: str | None) -> ImageMeta:
-    size = (image.shape[-2], image.shape[-1])
-    return ImageMeta(image_id, size, canvas_size=size, path=path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from rtmdet_lab.config import AugmentConfig, ExperimentConfig, LossConfig, ModelConfig, Sharing, Size, TaskName, TestConfig
 from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
@@ -62,6 +63,13 @@ TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
     "detection": {"score_threshold": 0.001, "nms_iou": 0.65, "max_per_level": 30000, "max_per_image": 300},
     "instance": {"score_threshold": 0.05, "nms_iou": 0.6, "max_per_level": 1000, "max_per_image": 100},
     "rotated": {"score_threshold": 0.05, "nms_iou": 0.1, "max_per_level": 2000, "max_per_image": 2000},
+}
+
+# Test-time augmentation: what is published for upright boxes (paper.md 3.2), and the scales of DOTA's windows (3.7), which
+# become one result as all windows do.
+TTA_SETTINGS: dict[TaskName, dict[str, Any]] = {
+    "detection": {"tta_scales": (1.0, 0.5, 1.5), "tta_flip": True, "tta_nms_iou": 0.6, "tta_max_per_image": 100},
+    "rotated": {"tta_scales": (0.5, 1.0, 1.5), "tta_flip": False, "tta_nms_iou": 0.1, "tta_max_per_image": 2000},
 }
 
 
@@ -139,9 +147,46 @@ def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detecti
 
 
 def resolve_test(config: TestConfig, task: TaskName) -> TestConfig:
-    """Returns ``config`` with every ``None`` but the input size replaced by the published value of the task."""
-    published = TEST_SETTINGS[task]
-    return dataclasses.replace(config, **{name: one for name, one in published.items() if getattr(config, name) is None})
+    """Returns ``config`` with every ``None`` but the input size replaced by the published value of the task.
+
+    Settings of test-time augmentation stay ``None`` where it is off.
+
+    Raises:
+        SettingError: settings that do not go together, or that the task does not have.
+    """
+    published = dict(TEST_SETTINGS[task])
+    augmented = config.tta or config.tta_scales is not None or bool(config.tta_flip)
+    if task == "instance" and (augmented or config.tile is not None):
+        name = "tta" if augmented else "tile"
+        raise SettingError(f"test.{name} joins boxes and cannot join masks: leave it alone for the task instance")
+    if augmented:
+        published |= TTA_SETTINGS[task]
+        if not config.tta:
+            published |= {"tta_scales": (1.0,), "tta_flip": False}
+        if config.tile is not None:
+            del published["tta_max_per_image"]
+    config = dataclasses.replace(config, **{name: one for name, one in published.items() if getattr(config, name) is None})
+    _check_views(config, augmented)
+    return config
+
+
+def _check_views(config: TestConfig, augmented: bool) -> None:
+    """Raises SettingError where windows would not move on, or where a setting would have no effect."""
+    for name in ("tta_nms_iou", "tta_max_per_image"):
+        if not augmented and getattr(config, name) is not None:
+            raise SettingError(f"test.{name} has no effect without test.tta, test.tta_scales or test.tta_flip")
+    tile, overlap = config.tile, config.overlap
+    if tile is None:
+        if overlap != TestConfig.overlap:
+            raise SettingError(f"test.overlap is {overlap}, but has no effect without test.tile: set it, too")
+        return
+    if config.tta_max_per_image is not None:
+        raise SettingError("test.tta_max_per_image has no effect with test.tile: max_per_image limits each window")
+    if overlap >= tile:
+        raise SettingError(f"test.overlap is {overlap}, but must be less than test.tile, which is {tile}")
+    for scale in config.tta_scales or (1.0,):
+        if int(overlap / scale) >= int(tile / scale):
+            raise SettingError(f"test.tta_scales has {scale}, which leaves windows of {int(tile / scale)} pixels: lower it")
 
 
 def resolve(config: ExperimentConfig) -> ExperimentConfig:
@@ -159,7 +204,7 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     if train.lr is None:
         train = dataclasses.replace(train, lr=0.004 * train.batch_size * train.accumulate / 256)
     if test.input_size is None:
-        test = dataclasses.replace(test, input_size=config.augment.input_size)
+        test = dataclasses.replace(test, input_size=test.tile or config.augment.input_size)
     one_stage = config.task == "rotated" and augment.rotated_recipe == "plain"
     if train.weak_epochs > train.epochs and not one_stage:
         raise SettingError(

@@ -5,54 +5,26 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 from torch.testing import assert_close
 
+from rtmdet_lab import inference
 from rtmdet_lab.checkpoint_task import task_from_checkpoint
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.inference import image_paths, predict
-from rtmdet_lab.structures import DensePredictions, Priors
+from rtmdet_lab.transforms.base import to_image
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+from made_finder import Finder, picture
+from made_networks import small_model
 from made_sets import assert_one_sentence
-
-
-class Finder(nn.Module):
-    """A "detector" that finds what is brighter than half, to see where boxes end up; it has one point."""
-
-    task = "detection"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.batches: list[tuple[int, ...]] = []
-
-    def forward(self, images):
-        self.batches.append(tuple(images.shape))
-        boxes, logits = [], []
-        for image in images:
-            rows, columns = (image.min(dim=0).values > 1.2).nonzero(as_tuple=True)
-            found = len(rows) > 0
-            edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if found else (0, 0, 1, 1)
-            boxes.append(torch.tensor([[float(one) for one in edges]]))
-            logits.append(torch.tensor([[4.0, -20.0] if found else [-20.0, -20.0]]))
-        priors = Priors(torch.zeros(1, 2), torch.full((1,), 8.0))
-        return DensePredictions(torch.stack(logits), torch.stack(boxes), priors)
-
-
-def picture(height: int, width: int, box) -> np.ndarray:
-    pixels = np.full((height, width, 3), 40, dtype=np.uint8)
-    x1, y1, x2, y2 = box
-    pixels[y1:y2, x1:x2] = 255
-    return pixels
-
 
 SIZES = {(100, 160): [20, 30, 90, 70], (333, 97): [11, 200, 60, 301], (64, 64): [8, 8, 40, 24], (31, 250): [100, 5, 200, 27]}
 
@@ -211,6 +183,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         ({"nms_iou": 0.0}, "nms_iou"),
         ({"max_per_image": 0}, "max_per_image"),
         ({"batch_size": 0}, "batch_size"),
+        ({"tile": 100}, "test.tile is 100, but must be a multiple of 32"),
+        ({"tile": 0}, "test.tile"),
+        ({"tile": 64, "overlap": 64}, "test.overlap is 64, but must be less than test.tile, which is 64"),
+        ({"tile": 64, "overlap": -1}, "test.overlap"),
+        ({"overlap": 64}, "test.tile"),
+        ({"tta_scales": [0]}, "test.tta_scales"),
+        ({"tta_nms_iou": 0.5}, "test.tta_nms_iou"),
     ],
     ids=str,
 )
@@ -218,6 +197,29 @@ def test_impossible_setting_is_named(settings, words):
     with pytest.raises(SettingError) as error:
         predict(Finder(), picture(50, 50, [1, 1, 20, 20]), **settings)
     assert_one_sentence(error.value, words)
+
+
+@pytest.mark.parametrize("settings", [{"tile": 256}, {"tta": True}, {"tta_flip": True}], ids=str)
+def test_masks_are_neither_cut_nor_looked_at_twice(settings):
+    model = small_model()
+    model.task = "instance"
+    with pytest.raises(SettingError) as error:
+        predict(model, picture(50, 50, [1, 1, 20, 20]), **settings)
+    assert_one_sentence(error.value, "masks", "leave it alone")
+
+
+def test_image_goes_before_the_next_is_decoded(monkeypatch):
+    kept = []
+
+    def read(path):
+        assert all(one() is None for one in kept), "two decoded images at a time"
+        array = picture(150, 150, [1, 1, 20, 20])
+        kept.append(weakref.ref(array))
+        return to_image(array)
+
+    monkeypatch.setattr(inference, "read_image", read)
+    found = predict(Finder(), ["a.png", "b.png", "c.png"], tile=64, overlap=16, batch_size=5)
+    assert len(found) == len(kept) == 3
 
 
 def test_published_weights_give_the_expected_detections(real_data):

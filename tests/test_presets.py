@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from torch.testing import assert_close
 
-from rtmdet_lab.config import ExperimentConfig, iter_settings, with_overrides
+from rtmdet_lab.config import ExperimentConfig, TestConfig, iter_settings, with_overrides
 from rtmdet_lab.errors import SettingError, UnknownNameError
 from rtmdet_lab.presets import (
     SIZES,
@@ -17,6 +17,7 @@ from rtmdet_lab.presets import (
     resolve,
     resolve_augment,
     resolve_model,
+    resolve_test,
     scaled_blocks,
     stage_channels,
 )
@@ -135,8 +136,9 @@ def test_resolving_leaves_nothing_to_presets(size):
     config = resolve(with_overrides(ExperimentConfig(), {"model.size": size}))
     open_settings = {name for name, value in iter_settings(config) if value is None}
     # These mean what they say: no clipping; only where needed; all categories. The assigner's is its kind's own default.
-    # A shared tower is the instance task's; no cap on masks is what was published.
-    own = {"model.head.shared_tower", "loss.mask_positives"}
+    # A shared tower is the instance task's; no cap on masks is what was published; images whole and looked at once.
+    own = {"model.head.shared_tower", "loss.mask_positives", "test.tile"}
+    own |= {f"test.tta_{name}" for name in ("scales", "flip", "nms_iou", "max_per_image")}
     assert open_settings == {"train.grad_clip", "train.freeze_norm", "data.classes", "assigner.topk"} | own
 
 
@@ -215,6 +217,52 @@ def test_learning_rate_scales_with_the_images_per_step(batch_size, accumulate, l
 
 def test_test_size_follows_the_training_canvas():
     assert resolve(with_overrides(ExperimentConfig(), {"augment.input_size": 320})).test.input_size == 320
+
+
+def test_test_size_is_the_tile_before_the_training_canvas():
+    own = {"augment.input_size": 320, "test.tile": 1024}
+    assert resolve(with_overrides(ExperimentConfig(), own)).test.input_size == 1024
+    assert resolve(with_overrides(ExperimentConfig(), own | {"test.input_size": 512})).test.input_size == 512
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "expected"),
+    [
+        ("detection", {"tta": True}, ((1.0, 0.5, 1.5), True, 0.6, 100)),
+        ("rotated", {"tta": True}, ((0.5, 1.0, 1.5), False, 0.1, 2000)),
+        ("rotated", {"tta": True, "tta_flip": True, "tta_scales": (1.0,)}, ((1.0,), True, 0.1, 2000)),
+        ("detection", {"tta_scales": (1.0, 2.0)}, ((1.0, 2.0), False, 0.6, 100)),
+        ("detection", {"tta_flip": True, "tta_nms_iou": 0.4}, ((1.0,), True, 0.4, 100)),
+        ("detection", {"tta": True, "tile": 320}, ((1.0, 0.5, 1.5), True, 0.6, None)),
+        ("detection", {}, (None, None, None, None)),
+        ("instance", {"tta_flip": False}, (None, False, None, None)),
+    ],
+)
+def test_views_left_open_are_the_published_ones_where_they_are_used(task, own, expected):
+    test = resolve_test(TestConfig(**own), task)
+    assert (test.tta_scales, test.tta_flip, test.tta_nms_iou, test.tta_max_per_image) == expected
+    assert resolve_test(test, task) == test
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "words"),
+    [
+        ("instance", {"tile": 320}, ("test.tile", "masks")),
+        ("instance", {"tta": True}, ("test.tta", "masks")),
+        ("instance", {"tta_flip": True}, ("test.tta", "masks")),
+        ("rotated", {"tile": 128}, ("test.overlap is 200", "test.tile, which is 128")),
+        ("rotated", {"tile": 128, "overlap": 128}, ("test.overlap is 128", "less than")),
+        ("rotated", {"overlap": 100}, ("test.overlap", "no effect without test.tile")),
+        ("rotated", {"tile": 32, "overlap": 31, "tta_scales": (1.0, 10.0)}, ("test.tta_scales has 10.0", "3 pixels")),
+        ("detection", {"tta_nms_iou": 0.5}, ("test.tta_nms_iou", "no effect")),
+        ("detection", {"tta_max_per_image": 5}, ("test.tta_max_per_image", "no effect")),
+        ("detection", {"tta": True, "tile": 320, "tta_max_per_image": 5}, ("tta_max_per_image", "each window")),
+    ],
+)
+def test_views_that_cannot_be_are_refused_in_one_sentence(task, own, words):
+    with pytest.raises(SettingError) as caught:
+        resolve_test(TestConfig(**own), task)
+    assert all(word in str(caught.value) for word in words), caught.value
 
 
 def test_more_weak_epochs_than_epochs_are_refused_with_both_numbers():

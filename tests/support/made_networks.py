@@ -40,6 +40,17 @@ def randomise_norms(module: nn.Module, seed: int) -> nn.Module:
     return module.eval()
 
 
+@torch.no_grad()
+def settle_norms(module: nn.Module, images: torch.Tensor) -> nn.Module:
+    """Sets the statistics of every batch norm to those of normalised ``images``: outputs then depend on what is seen."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = None  # the mean over all batches, here of one
+            norm.reset_running_stats()
+    module.train()(images)
+    return module.eval()
+
+
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
