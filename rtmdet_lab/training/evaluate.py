@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchvision.transforms import v2
 
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler, make_loader
 from rtmdet_lab.distributed import rank, world_size
 from rtmdet_lab.errors import DataError
+from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Evaluator, Task
+from rtmdet_lab.tasks.views import detect, has_views
 from rtmdet_lab.training.report import OnlyNotes, Reporter
 from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline
@@ -22,11 +26,18 @@ AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def make_val_loader(source: Source, config: ExperimentConfig, device: torch.device) -> DataLoader:
-    """Returns the loader of a validation set under the test pipeline; ``config`` must be resolved."""
-    pipeline = test_pipeline(config.test.input_size)
+    """Returns the loader of a validation set under the test pipeline; ``config`` must be resolved.
+
+    Images of which several views are needed come one by one, as they are.
+    """
+    test, workers = config.test, config.train.workers
+    views = has_views(test)
+    pipeline = v2.Identity() if views else test_pipeline(test.input_size)
     dataset = PipelineDataset(source, pipeline, training=False, on_bad=config.data.on_bad)
-    sampler = TestSampler(len(source), config.test.batch_size, rank(), world_size())
-    return make_loader(dataset, sampler, config.train.workers, device.type == "cuda")
+    sampler = TestSampler(len(source), 1 if views else test.batch_size, rank(), world_size())
+    if test.tile is not None:
+        workers = 0  # a large image travels from another process in shared memory, of which there may be little
+    return make_loader(dataset, sampler, workers, device.type == "cuda" and not views)
 
 
 def evaluate(
@@ -51,17 +62,11 @@ def run_evaluation(
     """Returns the filled evaluator; with several processes, every one gets the images of all. None if cancelled."""
     model.eval()
     evaluator = task.new_evaluator()
-    config = task.config.train
     number = 0
-    for number, (images, targets) in enumerate(iter_batches(loader, device, reporter), start=1):
+    for number, (detections, targets) in enumerate(_detected(task, loader, device, model, reporter), start=1):
         if cancelled():
             return None
-        if config.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(device, config.amp if device.type == "cuda" else "off"):
-            predictions = model(images)
-        detections = task.decode(predictions, [target.meta for target in targets])
-        evaluator.add([found.to("cpu") for found in detections], [target.to("cpu") for target in targets])
+        evaluator.add(detections, targets)
         reporter.validating(number, len(loader))
     if world_size() > 1:
         states: list[Any] = [None] * world_size()
@@ -72,18 +77,55 @@ def run_evaluation(
     return evaluator
 
 
+def _detected(
+    task: Task, loader: DataLoader, device: torch.device, model: nn.Module, reporter: Reporter
+) -> Iterator[tuple[list[Detections], list[Targets]]]:
+    """Yields detections and ground truth of one batch after the other, on the CPU."""
+    config = task.config.train
+
+    def forward(images: Tensor) -> DensePredictions:
+        if config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(device, config.amp if device.type == "cuda" else "off"):
+            return model(images)
+
+    if not has_views(task.config.test):
+        for images, targets in iter_batches(loader, device, reporter):
+            found = task.decode(forward(images), [target.meta for target in targets])
+            yield [one.to("cpu") for one in found], [target.to("cpu") for target in targets]
+        return
+
+    truth: deque[Targets] = deque()
+
+    def samples() -> Iterator[tuple[Tensor, ImageMeta]]:
+        for batch in _usable(loader, reporter):
+            truth.append(batch.targets[0])
+            yield batch.images[0], batch.targets[0].meta
+
+    def forward_bytes(images: Tensor) -> DensePredictions:
+        return forward(normalize(images.to(device)))
+
+    for found in detect(forward_bytes, task.decode, samples(), task.name, task.config.test):
+        yield [found], [truth.popleft()]
+
+
 def iter_batches(loader: DataLoader, device: torch.device, reporter: Reporter) -> Iterator[tuple[Tensor, list[Any]]]:
     """Yields normalised images and targets on the device; reports skipped images and stops at refused ones."""
+    for batch in _usable(loader, reporter):
+        images = normalize(batch.images.to(device, non_blocking=True))
+        yield images, [target.to(device, non_blocking=True) for target in batch.targets]
+
+
+def _usable(loader: DataLoader, reporter: Reporter) -> Iterator[Batch]:
+    """Yields the batches that hold an image."""
     batch: Batch
     for batch in loader:
         if batch.failure:
             raise DataError(batch.failure)
         for note in batch.notes:
             reporter.note(f"skipped: {note}")
-        if not batch.targets:
-            continue
-        images = normalize(batch.images.to(device, non_blocking=True))
-        yield images, [target.to(device, non_blocking=True) for target in batch.targets]
+        if batch.targets:
+            yield batch
 
 
 def autocast(device: torch.device, amp: str) -> torch.autocast:

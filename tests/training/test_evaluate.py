@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rtmdet_lab.errors import DataError
+from rtmdet_lab.inference import predict
 from rtmdet_lab.structures import Detections
 from rtmdet_lab.training.evaluate import autocast, evaluate, iter_batches, make_val_loader, run_evaluation
 from rtmdet_lab.training.report import Silent
@@ -191,3 +192,67 @@ def test_autocast_is_off_bf16_or_fp16():
     for amp, expected in (("off", torch.float32), ("bf16", torch.bfloat16)):
         with autocast(CPU, amp):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is expected
+
+
+class Collector:
+    """An evaluator that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.found, self.truth = [], []
+
+    def add(self, detections, targets):
+        self.found += detections
+        self.truth += targets
+
+
+VIEWS = [
+    ("detection", {"tta": True}),
+    ("detection", {"tile": 32, "overlap": 8}),
+    ("rotated", {"tile": 32, "overlap": 8, "tta_scales": (0.5, 1.0)}),
+    ("rotated", {"tta_flip": True, "batch_size": 3}),
+]
+
+
+@pytest.mark.parametrize(("kind", "views"), VIEWS, ids=str)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_windows_and_several_looks_are_those_of_predict(kind, views, workers):
+    common = {"test.batch_size": 2, "test.score_threshold": 0.0, "test.max_per_image": 20, "train.workers": workers}
+    own = {f"test.{name}": value for name, value in views.items()}
+    task = make_task(task=kind, **{"model.size": "tiny", "model.exp_on_reg": True} | plain(kind) | common | own)
+    task.new_evaluator = Collector
+    source = Wide(3) if kind == "detection" else Turned(3)
+    seen = evaluate(task, source)
+    images = [source.load(number)[0] for number in range(3)]
+    common = {"score_threshold": 0.0, "max_per_image": 20, "batch_size": 2, "input_size": task.config.test.input_size}
+    expected = predict(task.model, images, **common | views)
+    assert [one.meta.image_id for one in seen.found] == [0, 1, 2] == [one.meta.image_id for one in seen.truth]
+    for one, other in zip(seen.found, expected, strict=True):
+        assert len(one) == len(other) > 0
+        torch.testing.assert_close(one.scores, other.scores, rtol=1e-3, atol=1e-4)
+    assert torch.equal(seen.truth[1].boxes, source.load(1)[1]["boxes"].as_subclass(torch.Tensor))
+
+
+def plain(kind):
+    """Returns the settings of a task that differ from those of the tiny detection runs."""
+    return {"augment.mosaic_cache": None, "augment.mixup_cache": None} if kind == "rotated" else {}
+
+
+class Turned(Squares):
+    """Squares with rotated boxes."""
+
+    def load(self, index):
+        image, target = super().load(index)
+        x1, y1, x2, y2 = target["boxes"].as_subclass(torch.Tensor).unbind(1)
+        boxes = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, torch.zeros_like(x1)], dim=1)
+        return image, target | {"boxes": boxes}
+
+
+def test_skipped_image_is_reported_where_images_are_cut():
+    source, recorder = Damaged(5), Recorder()
+    task, _ = oracle_task(source, **{"data.on_bad": "skip", "test.tile": 32, "test.overlap": 0})
+    task.decode = lambda _, metas: [
+        Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), meta=m) for m in metas
+    ]
+    task.new_evaluator = Collector
+    assert [one.meta.image_id for one in evaluate(task, source, reporter=recorder).found] == [0, 1, 2, 4]
+    assert recorder.notes == ["skipped: image 3.jpg is truncated or damaged"]
