@@ -43,7 +43,7 @@ def add_data_policy(parser: argparse.ArgumentParser) -> None:
 def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None = None) -> None:
     """Adds the settings of post-processing; the defaults are those behind the published AP of the model's task."""
     group = parser.add_argument_group("post-processing (defaults: those behind the published AP of the model's task)")
-    group.add_argument("--input-size", type=int, default=640, metavar="PIXELS", help="side of the square input (640)")
+    group.add_argument("--input-size", type=int, metavar="PIXELS", help="side of the square input (the tile, or 640)")
     least = "detection 0.001, instance 0.05" if score_threshold is None else f"{score_threshold:g}"
     group.add_argument(
         "--score-threshold", type=float, default=score_threshold, metavar="SCORE", help=f"least score ({least})"
@@ -56,12 +56,23 @@ def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None 
         "--max-per-image", type=int, metavar="N", help="detections kept per image (detection 300, instance 100)"
     )
     group.add_argument("--batch-size", type=int, default=8, metavar="N", help="images per forward pass (8)")
+    group = parser.add_argument_group("large images and several looks (boxes only)")
+    group.add_argument(
+        "--tile", type=int, metavar="PIXELS", help="cut images into windows of this side, never shrinking them (DOTA: 1024)"
+    )
+    group.add_argument("--overlap", type=int, default=200, metavar="PIXELS", help="shared by neighbouring windows (200)")
+    group.add_argument("--tta", action="store_true", help="look at each image several times, as published for the task")
+    group.add_argument("--tta-scales", type=float, nargs="+", metavar="SCALE", help="in these sizes (1: the plain one)")
+    group.add_argument("--tta-flip", action="store_true", default=None, help="and mirrored")
 
 
 def decoding_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the options of :func:`add_decoding` by the names ``TestConfig`` gives them."""
-    names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image", "batch_size")
-    return {name: getattr(args, name) for name in names}
+    """Returns every field of ``TestConfig`` as the options of :func:`add_decoding` have it, whatever a checkpoint says."""
+    names = ("score_threshold", "nms_iou", "max_per_level", "max_per_image", "batch_size")
+    views = ("tile", "overlap", "tta", "tta_scales", "tta_flip")
+    size = (args.tile or 640) if args.input_size is None else args.input_size
+    given = {name: getattr(args, name) for name in (*names, *views)}
+    return {"input_size": size, **given, "tta_nms_iou": None, "tta_max_per_image": None}
 
 
 def write_result(args: argparse.Namespace, result: Any) -> None:

@@ -22,7 +22,9 @@ EXAMPLES = """examples:
   rtmdet-lab eval --checkpoint rtmdet-tiny-coco --images COCO/val2017 \\
       --annotations COCO/annotations/instances_val2017.json
   rtmdet-lab eval --checkpoint runs/first/best.safetensors --input-size 192 --images data/scenes/val \\
-      --annotations data/scenes/annotations/instances_val.json --curves pr.png"""
+      --annotations data/scenes/annotations/instances_val.json --curves pr.png
+  rtmdet-lab eval --checkpoint runs/turned/best.safetensors --images DOTA/val/images --annotations DOTA/val/labelTxt \\
+      --tile 1024 --overlap 200"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     source = open_evaluation(task, args.images, args.annotations, args.on_bad)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
     metrics, per_class = scores_by_kind(task, evaluator), evaluator.per_class()
-    print(f"{args.checkpoint} on {len(evaluator.images)} images of {source.title}, input {args.input_size}")
+    print(f"{args.checkpoint} on {len(evaluator.images)} images of {source.title}, input {task.config.test.input_size}")
     print_table([{"": kind, **numbers} if len(metrics) > 1 else numbers for kind, numbers in metrics.items()])
     print_table(per_class)
     if args.predictions:

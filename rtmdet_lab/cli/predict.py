@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from rtmdet_lab.cli.common import (
 
 EXAMPLES = """examples:
   rtmdet-lab predict photo.jpg --checkpoint rtmdet-tiny-coco --out found
-  rtmdet-lab predict data/scenes/val --checkpoint runs/first/best.safetensors --input-size 192 --json found.json"""
+  rtmdet-lab predict data/scenes/val --checkpoint runs/first/best.safetensors --input-size 192 --json found.json
+  rtmdet-lab predict P0001.png --checkpoint runs/turned/best.safetensors --tile 1024 --overlap 200 --json found.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +50,12 @@ def run(args: argparse.Namespace) -> None:
     paths = [path for given in args.images for path in image_paths(given)]
     drawings = iter(drawing_names(paths))
     results: list[dict[str, Any]] = []
-    for start in tqdm(range(0, len(paths), args.batch_size), unit="batch", disable=len(paths) <= args.batch_size):
-        group = paths[start : start + args.batch_size]
-        for path, found in zip(group, predict(task.model, group, **settings), strict=True):
+    size = args.batch_size if args.tile is None else 1  # large images one by one, each with a bar of its windows
+    for start in tqdm(range(0, len(paths), size), unit="batch", disable=len(paths) <= size):
+        group = paths[start : start + size]
+        with window_bar(group[0].name, args.tile is not None) as progress:
+            detections = predict(task.model, group, **settings, progress=progress)
+        for path, found in zip(group, detections, strict=True):
             results.append({"image": str(path), "detections": _plain(found, classes)})
             if args.out:
                 _draw(path, found, classes, args.out / next(drawings), args.score_threshold)
@@ -59,6 +65,21 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         print(f"\ndrawings: {args.out}")
     write_result(args, results)
+
+
+@contextmanager
+def window_bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Gives the function that draws how many windows of an image are done, in a bar that goes when all are."""
+    from tqdm import tqdm
+
+    interval_s = 0.1 if sys.stderr.isatty() else 5  # a log file keeps every step
+    with tqdm(desc=name, unit="window", disable=not shown, leave=False, delay=1, mininterval=interval_s) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
 
 
 def _plain(found: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:

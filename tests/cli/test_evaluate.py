@@ -15,6 +15,7 @@ from rtmdet_lab.models.checkpoints import save_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
+from made_dota import SHIP, TILTED, write_dota
 from made_runs import make_config, make_task
 from made_sets import content, image, write_annotations, write_set
 
@@ -108,6 +109,8 @@ def test_class_that_the_file_does_not_have_is_one_sentence(capsys, weights, tmp_
         (["--nms-iou", "0"], ["nms_iou"]),
         (["--batch-size", "0"], ["batch_size"]),
         (["--workers", "-1"], ["workers"]),
+        (["--tile", "33"], ["test.tile is 33", "multiple of 32"]),
+        (["--tile", "64"], ["test.overlap is 200", "less than"]),
         (["--device", "cuda:99"], ["cuda"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -158,3 +161,19 @@ def test_damaged_image_is_refused_by_name_or_skipped_with_a_note(capsys, weights
     assert code == 0
     assert f"note: skipped: image {bad}" in out
     assert "on 4 images" not in out  # three were scored
+
+
+def test_rotated_model_is_scored_on_whole_images_by_windows(capsys, tmp_path):
+    settings = {"task": "rotated", "model.size": "tiny", "augment.mosaic_cache": None, "augment.mixup_cache": None}
+    # What the checkpoint was validated with must not leak into this evaluation.
+    config = to_dict(make_task(**settings, **{"test.tta": True}).config)
+    weights = tmp_path / "best.safetensors"
+    model = make_task(**settings).model
+    save_weights(weights, model.state_dict(), model="rtmdet-r-tiny", classes=("ship", "plane"), config=config)
+    images, labels = write_dota(tmp_path, {"a": [SHIP, TILTED], "b": [SHIP]})
+    command = ["eval", "--checkpoint", weights, "--images", images, "--annotations", labels, "--device", "cpu"]
+    for options, side in ((["--tile", 64, "--overlap", 16, "--tta"], 64), (["--input-size", 96], 96)):
+        code, out, _ = call(capsys, *command, *options, "--json", tmp_path / "r.json", "--progress", "silent")
+        assert code == 0
+        assert f"on 2 images of {labels}, input {side}" in out
+        assert set(json.loads((tmp_path / "r.json").read_text())["rotated"]) == {"AP", "AP50", "AP75"}

@@ -9,11 +9,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+from rtmdet_lab.cli.predict import window_bar
 from rtmdet_lab.config import to_dict
 from rtmdet_lab.models.checkpoints import save_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
+from made_dota import SHIP, write_dota
 from made_runs import make_config, make_task
 from made_sets import write_set
 
@@ -63,6 +65,72 @@ def test_images_of_one_name_in_two_folders_are_both_drawn(capsys, made, weights,
     assert len(list((tmp_path / "drawn").iterdir())) == 2
 
 
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory):
+    """Returns weights that find rotated boxes, and a folder of two images of 100 x 80."""
+    folder = tmp_path_factory.mktemp("turned")
+    settings = {"task": "rotated", "model.size": "tiny", "model.exp_on_reg": True}
+    settings |= {"augment.mosaic_cache": None, "augment.mixup_cache": None}
+    path = folder / "best.safetensors"
+    task, config = make_task(**settings), to_dict(make_config(**settings))
+    save_weights(path, task.model.state_dict(), model="rtmdet-r-tiny", classes=("ship", "plane"), config=config)
+    images, _ = write_dota(folder, {"a": [SHIP], "b": [SHIP]})
+    return path, images
+
+
+def test_large_images_are_cut_and_their_windows_counted(capsys, turned, tmp_path):
+    weights, images = turned
+    command = [
+        "predict",
+        images,
+        "--checkpoint",
+        weights,
+        "--score-threshold",
+        0.005,
+        "--device",
+        "cpu",
+        "--max-per-image",
+        5,
+    ]
+    options = ["--tile", 64, "--overlap", 16, "--json", tmp_path / "found.json", "--out", tmp_path / "drawn"]
+    code, _, _ = call(capsys, *command, *options)
+    assert code == 0
+    results = json.loads((tmp_path / "found.json").read_text())
+    assert [Path(one["image"]).name for one in results] == ["a.png", "b.png"]
+    assert all(5 < len(one["detections"]) <= 20 for one in results)  # four windows
+    assert {len(found["box"]) for one in results for found in one["detections"]} == {5}
+    assert len(list((tmp_path / "drawn").iterdir())) == 2
+
+
+def test_several_looks_find_more(capsys, made, weights, tmp_path):
+    counts = []
+    for options in ([], ["--tta"], ["--tta-scales", 1, 2, "--tta-flip"]):
+        result = tmp_path / "found.json"
+        code, _, _ = call(
+            capsys, *arguments(weights, made / "val" / "1.png", options=[*options, "--max-per-image", 20, "--json", result])
+        )
+        assert code == 0
+        counts.append(len(json.loads(result.read_text())[0]["detections"]))
+    assert counts[0] == 20 < min(counts[1:])
+
+
+@pytest.mark.parametrize("windows", [3, 300])
+def test_bar_shows_the_windows_of_an_image_that_takes_long(capsys, monkeypatch, windows):
+    now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    with window_bar("P0001.png", True) as progress:
+        for done in range(1, windows + 1):
+            now[0] += 0.1
+            progress(done, windows)
+    shown = capsys.readouterr().err
+    assert ("P0001.png" in shown) == (windows == 300)  # nothing for what is done within a second
+    if windows == 300:
+        assert "/300" in shown
+    with window_bar("P0001.png", False) as progress:
+        progress(5, 300)
+    assert capsys.readouterr().err == ""
+
+
 def test_image_without_detections_is_listed(capsys, made, weights):
     code, out, _ = call(capsys, *arguments(weights, made / "val" / "1.png", options=["--score-threshold", 0.99]))
     assert code == 0
@@ -80,6 +148,10 @@ def test_mistakes_are_one_sentence(capsys, made, weights, tmp_path):
         (arguments(tmp_path / "gone.pth", good), ["gone.pth"]),
         (arguments(weights, good, options=["--input-size", 33]), ["multiple of 32"]),
         (arguments(weights, good, options=["--batch-size", 0]), ["batch_size"]),
+        (arguments(weights, good, options=["--tile", 50]), ["test.tile is 50", "multiple of 32"]),
+        (arguments(weights, good, options=["--tile", 64, "--overlap", 64]), ["test.overlap is 64", "less than"]),
+        (arguments(weights, good, options=["--overlap", 64]), ["test.overlap", "test.tile"]),
+        (arguments(weights, good, options=["--tta-scales", 0]), ["test.tta_scales"]),
         (arguments(weights, good, options=["--device", "tpu"]), ["tpu"]),
     ):
         fails(capsys, *call_arguments, words=words)
