@@ -45,6 +45,8 @@ _HOME = {
     "predict": "inference",
     "task_from_checkpoint": "checkpoint_task",
     "run": "experiment",
+    "PaperItem": "paper_items",
+    "load_experiment": "paper_items",
     "RunRecord": "records",
     "read_record": "records",
 }
@@ -76,6 +78,7 @@ if TYPE_CHECKING:  # what an editor sees
     from rtmdet_lab.layers.fuse import fuse
     from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
     from rtmdet_lab.models.detector import create_model
+    from rtmdet_lab.paper_items import PaperItem, load_experiment
     from rtmdet_lab.records import RunRecord, read_record
     from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Priors, Targets
     from rtmdet_lab.tasks.base import Task

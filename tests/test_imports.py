@@ -38,6 +38,7 @@ FLOORS = {
     "inference": 4,
     "checkpoint_task": 4,
     "experiment": 5,
+    "paper_items": 5,
     "notebook": 5,
     "cli": 6,
 }

@@ -13,6 +13,7 @@ import rtmdet_lab
 from rtmdet_lab.cli.common import parse_overrides
 from rtmdet_lab.cli.main import read_arguments
 from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.paper_items import load_experiment
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -57,3 +58,12 @@ def test_five_lines_use_the_public_names():
         if isinstance(node, ast.ImportFrom):
             assert node.module == "rtmdet_lab"
             assert {name.name for name in node.names} <= set(rtmdet_lab.__all__)
+
+
+def test_experiment_of_ones_own_loads(tmp_path):
+    (block,) = re.findall(r"(?m)^    from rtmdet_lab import ExperimentConfig, PaperItem\n(?:(?:    .*)?\n)+", TEXT)
+    lines = [line[4:] for line in block.rstrip().splitlines()]
+    assert len(lines) <= 10
+    (tmp_path / "own.py").write_text("\n".join(lines))
+    item = load_experiment(tmp_path / "own.py")
+    assert [item.config(row).model.kernel_size for row in item.rows] == [5, 7]

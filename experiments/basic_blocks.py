@@ -1,0 +1,18 @@
+"""The four blocks of figure 3."""
+
+from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.paper_items import PaperItem
+
+ITEM = PaperItem(
+    item="Figure 3",
+    claim="Large depth-wise kernels are a better basic block than re-parameterized or plain 3 x 3 ones.",
+    base=with_overrides(ExperimentConfig(), {"model.size": "s"}),
+    rows={
+        "large_kernel": {"model.block": "large_kernel"},
+        "darknet": {"model.block": "darknet"},
+        "ppyoloe_rep": {"model.block": "ppyoloe_rep"},
+        "yolov6_rep": {"model.block": "yolov6_rep"},
+    },
+    published={},
+    source=("the figure has no numbers"),
+)

@@ -1,0 +1,169 @@
+"""Tables of the paper as data: rows of settings, published numbers, and what can be compared without training.
+
+One file in ``experiments/`` holds one item. Rows are mappings from dotted setting names to values, applied to a common
+base; no code depends on which experiment runs. Parameters and multiply-adds of every row are measured and compared with
+the printed ones, which checks the wiring of each variant.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab.analysis.complexity import measure_complexity
+from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.errors import DataError, SettingError, UnknownNameError, did_you_mean
+from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.presets import resolve
+
+EXPERIMENTS_FOLDER = Path(__file__).parents[1] / "experiments"  # of a checkout; elsewhere files are named by their path
+MACS_TOLERANCE = 0.005  # printed counts differ in what they count beside convolutions
+
+
+@dataclass(frozen=True)
+class PaperItem:
+    """One table or figure.
+
+    Args:
+        item: what the paper calls it.
+        claim: the sentence the rows are meant to support.
+        base: what all rows have in common.
+        rows: row name to overrides of the base.
+        published: row name to printed numbers, as text, because "50.80" says more than 50.8: ``AP``, ``params_M``,
+            ``macs_G`` (printed as FLOPs), ``latency_ms``.
+        source: where those were read, and how far to trust them.
+        input_size: pixels at which multiply-adds were published.
+        macs_settings: overrides under which multiply-adds are counted, where the published count was made otherwise.
+        notes: row name to number name to why the printed one is known to differ, for the misprints.
+
+    Raises:
+        SettingError: rows that build the same run, or numbers of a row that does not exist.
+        UnknownNameError, SettingTypeError: an override that is no setting, or of another type.
+    """
+
+    item: str
+    claim: str
+    base: ExperimentConfig
+    rows: Mapping[str, Mapping[str, Any]]
+    published: Mapping[str, Mapping[str, str]]
+    source: str
+    input_size: int = 640
+    macs_settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seen: list[tuple[str, ExperimentConfig]] = []
+        for row in self.rows:
+            try:
+                config = self.config(row)
+            except (SettingError, UnknownNameError, TypeError) as error:
+                raise type(error)(f"row {row!r}: {error.args[0]}") from None
+            for name, other in seen:
+                if config == other:
+                    raise SettingError(f"rows {name!r} and {row!r} build the same run: remove one or change its settings")
+            seen.append((row, config))
+        for part in (self.published, self.notes):
+            for row in part:
+                if row not in self.rows:
+                    raise SettingError(f"numbers of row {row!r}, which does not exist: rows are {', '.join(self.rows)}")
+
+    def config(self, row: str) -> ExperimentConfig:
+        """Returns the resolved config of a row.
+
+        Raises:
+            UnknownNameError: no such row.
+        """
+        if row not in self.rows:
+            hint = f"{did_you_mean(row, self.rows)} rows are {', '.join(self.rows)}".lstrip()
+            raise UnknownNameError(f"no row {row!r}: {hint}")
+        return resolve(with_overrides(self.base, self.rows[row]))
+
+
+def experiment_names() -> list[str]:
+    """Returns the names of the paper items of this checkout."""
+    return sorted(path.stem for path in EXPERIMENTS_FOLDER.glob("*.py"))
+
+
+def load_experiment(source: str | Path) -> PaperItem:
+    """Returns the ``ITEM`` of an experiment file: a name such as "kernel_size", or the path of one's own file.
+
+    The file is Python and runs: load only what you would run.
+
+    Raises:
+        UnknownNameError: no such name; the nearest one is suggested.
+        DataError: a file that cannot be run, or without ``ITEM``.
+    """
+    path = Path(source)
+    if path.suffix != ".py":
+        path = EXPERIMENTS_FOLDER / f"{source}.py"
+        if not path.is_file():
+            known = ", ".join(experiment_names()) or "none"
+            hint = did_you_mean(str(source), experiment_names())
+            raise UnknownNameError(f"no experiment {str(source)!r}: {f'{hint} known are {known}'.lstrip()}")
+    if not path.is_file():
+        raise DataError(f"experiment file {path} does not exist: check the path")
+    spec = importlib.util.spec_from_file_location(f"_experiment_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses defined in the file look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise DataError(f"experiment file {path} stops with {type(error).__name__}: {error}") from error
+    finally:
+        sys.modules.pop(spec.name, None)
+    item = getattr(module, "ITEM", None)
+    if not isinstance(item, PaperItem):
+        raise DataError(f"experiment file {path} has no ITEM = PaperItem(...): add it")
+    return item
+
+
+@dataclass(frozen=True)
+class StaticNumber:
+    """A printed number beside the measured one."""
+
+    row: str
+    name: str  # "params_M" or "macs_G"
+    published: str
+    measured: float
+    verdict: str  # "equal" to the printed digit, "within 0.5 %", "known difference", "differs"
+    note: str = ""
+
+
+def compare_static(item: PaperItem) -> list[StaticNumber]:
+    """Returns the published parameters and multiply-adds of every row beside those of the network it builds."""
+    results = []
+    for row, numbers in item.published.items():
+        if not {"params_M", "macs_G"} & set(numbers):
+            continue
+        config = item.config(row)
+        cost = measure_complexity(_network(config), item.input_size)
+        counted = resolve(with_overrides(config, item.macs_settings))
+        macs = measure_complexity(_network(counted), item.input_size) if item.macs_settings else cost
+        measured = {"params_M": cost.params_M, "macs_G": macs.macs_G}
+        for name in measured:
+            if name in numbers:
+                note = item.notes.get(row, {}).get(name, "")
+                verdict = _verdict(name, numbers[name], measured[name], note)
+                results.append(StaticNumber(row, name, numbers[name], measured[name], verdict, note))
+    return results
+
+
+def _network(config: ExperimentConfig) -> RTMDet:
+    import torch
+
+    with torch.device("meta"):  # nothing is drawn and no memory used
+        return RTMDet(config.model, config.task)
+
+
+def _verdict(name: str, published: str, measured: float, note: str) -> str:
+    step = Decimal(1).scaleb(Decimal(published).as_tuple().exponent)  # of the last printed digit
+    if abs(Decimal(measured) - Decimal(published)) <= step / 2:
+        return "equal"
+    if name == "macs_G" and abs(measured - float(published)) <= MACS_TOLERANCE * float(published):
+        return "within 0.5 %"
+    return "known difference" if note else "differs"
