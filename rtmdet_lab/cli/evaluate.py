@@ -63,8 +63,10 @@ def run(args: argparse.Namespace) -> None:
         data=dataclasses.replace(task.config.data, on_bad=args.on_bad),
     )
     classes = task.config.data.classes
-    if task.name == "rotated" and (args.predictions or args.curves):
-        raise SettingError("--predictions and --curves are for upright boxes: leave them out for a rotated model")
+    if task.name == "rotated" and args.predictions:
+        raise SettingError(
+            "--predictions writes COCO's format, which has no rotated boxes: leave it out for a rotated model"
+        )
     source = open_evaluation(task, args.images, args.annotations, args.on_bad)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
     metrics, per_class = scores_by_kind(task, evaluator), evaluator.per_class()

@@ -117,35 +117,47 @@ def _match(found: Detections | None, truth: Targets, num_classes: int) -> dict[i
     return matches
 
 
-def _average_precision(matches: Sequence[_Matches], threshold: float, use_07_metric: bool) -> float:
-    """Returns the average precision of one class over all images; NaN without objects."""
+def _answers(one: _Matches, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which detections of an image are right and which count at all, (D,) bool each."""
+    hit = one.overlaps >= threshold
+    if not hit.any():
+        return hit, ~hit
+    first = np.zeros(len(hit), dtype=bool)  # detections come best first, and only the first of an object is right
+    first[np.flatnonzero(hit)[np.unique(one.objects[hit], return_index=True)[1]]] = True
+    easy = hit & ~one.difficult[one.objects]
+    return first & easy, ~hit | easy
+
+
+def _curve(matches: Sequence[_Matches], threshold: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns recall after each detection of one class over all images, best first, and the best precision at that recall or
+    a larger one; None without objects."""
     total = sum(int((~one.difficult).sum()) for one in matches)
     if total == 0:
-        return float("nan")
-    scores, right, counts = [], [], []
-    for one in matches:
-        hit = one.overlaps >= threshold
-        if hit.any():
-            first = np.zeros(len(hit), dtype=bool)  # detections come best first, and only the first of an object is right
-            first[np.flatnonzero(hit)[np.unique(one.objects[hit], return_index=True)[1]]] = True
-            easy = hit & ~one.difficult[one.objects]
-            right.append(first & easy)
-            counts.append(~hit | easy)
-        else:
-            right.append(hit)
-            counts.append(~hit)
-        scores.append(one.scores)
+        return None
+    right, counts = zip(*(_answers(one, threshold) for one in matches), strict=True)
     kept = np.concatenate(counts)
-    order = np.argsort(-np.concatenate(scores)[kept], kind="stable")
+    order = np.argsort(-np.concatenate([one.scores for one in matches])[kept], kind="stable")
     true = np.cumsum(np.concatenate(right)[kept][order])
-    recall, precision = true / total, true / np.arange(1, len(true) + 1)
-    # Best precision at this recall or a larger one.
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    precision = true / np.arange(1, len(true) + 1)
+    return true / total, np.maximum.accumulate(precision[::-1])[::-1]
+
+
+def _average_precision(matches: Sequence[_Matches], threshold: float, use_07_metric: bool) -> float:
+    """Returns the average precision of one class over all images; NaN without objects."""
+    curve = _curve(matches, threshold)
+    if curve is None:
+        return float("nan")
+    recall, envelope = curve
     if use_07_metric:
         # np.arange as in the published code: its 0.3 is a hair over the recall 3 / 10, which therefore does not reach it.
-        at = np.searchsorted(recall, np.arange(0, 1 + 1e-3, 0.1), side="left")
-        return float(np.append(envelope, 0.0)[np.minimum(at, len(envelope))].mean())
+        return float(_precision_at(np.arange(0, 1 + 1e-3, 0.1), recall, envelope).mean())
     return float((np.diff(recall, prepend=0.0) * envelope).sum())
+
+
+def _precision_at(recalls: np.ndarray, recall: np.ndarray, envelope: np.ndarray) -> np.ndarray:
+    """Returns the best precision at each of ``recalls`` or a larger one; 0 where it is never reached."""
+    at = np.searchsorted(recall, recalls, side="left")
+    return np.append(envelope, 0.0)[np.minimum(at, len(envelope))]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -209,6 +221,29 @@ class DotaEvaluator:
             }
             for label, name in enumerate(self.classes)
         ]
+
+    def precision_recall(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+        """Returns recall (101,) and precision (101, C) at one IoU threshold; NaN for classes without objects."""
+        recalls = np.linspace(0, 1, 101)
+        precision = np.full((len(recalls), len(self.classes)), np.nan)
+        for label in range(len(self.classes)):
+            curve = _curve(self._of(label), iou)
+            if curve is not None:
+                precision[:, label] = _precision_at(recalls, *curve)
+        return recalls, precision
+
+    def recall_by_image(self, iou: float = 0.5) -> list[tuple[int, float]]:
+        """Returns (number of the image in the order it was added, share of its objects found), worst first.
+
+        Of two images with the same share, the one with more objects comes first; images without objects are left out.
+        """
+        shares = []
+        for number, matches in enumerate(self.images.values()):
+            total = sum(int((~one.difficult).sum()) for one in matches.values())
+            hits = sum(int(_answers(one, iou)[0].sum()) for one in matches.values())
+            if total:
+                shares.append((number, hits / total, total))
+        return [(number, share) for number, share, _ in sorted(shares, key=lambda row: (row[1], -row[2], row[0]))]
 
     def _of(self, label: int) -> list[_Matches]:
         return [matches[label] for matches in self.images.values() if label in matches]

@@ -228,3 +228,46 @@ def test_submission_needs_a_name_for_every_label(tmp_path):
     with pytest.raises(DataError) as error:
         write_submission([found([box(9)], [0.5], [3], name="a")], CLASSES, tmp_path / "task1.zip")
     assert_one_sentence(error.value, "label 3")
+
+
+def test_curves_and_least_found_images_by_hand():
+    evaluator = DotaEvaluator(CLASSES)
+    ships = [box(20), box(60), box(100)]
+    # Right, wrong, right; the third ship is difficult and its detection does not count.
+    first = found([box(20), box(300), box(60), box(100)], [0.9, 0.8, 0.7, 0.95], name="a")
+    evaluator.add([first], [truth(ships, ignore=[0, 0, 1], name="a")])
+    evaluator.add([found([], [], name="b")], [truth([box(20), box(60)], labels=[0, 1], name="b")])
+    evaluator.add([found([box(20)], [0.5], name="c")], [truth([], name="c")])
+    recall, precision = evaluator.precision_recall()
+    assert recall.shape == (101,)
+    assert precision.shape == (101, 3)
+    ship = precision[:, 0]  # three ships count: precision 1 up to recall 1/3, 2/3 up to 2/3, then never
+    assert (ship[recall <= 1 / 3] == 1).all()
+    np.testing.assert_allclose(ship[(recall > 1 / 3) & (recall <= 2 / 3)], 2 / 3)
+    assert (ship[recall > 2 / 3] == 0).all()
+    assert (precision[:, 1] == 0).all()
+    assert np.isnan(precision[:, 2]).all()
+    assert evaluator.recall_by_image() == [(1, 0.0), (0, 1.0)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curves_agree_with_the_average_precision(seed):
+    generator = np.random.default_rng(seed)
+    evaluator = DotaEvaluator(CLASSES)
+    pairs = []
+    for number in range(6):
+        boxes = [box(x, y, 20, 8, a) for x, y, a in generator.uniform([0, 0, -1.5], [150, 150, 1.5], (8, 3))]
+        labels = generator.integers(0, 3, 8).tolist()
+        moved = [box(x + generator.normal(0, 2), y, w, h, a + generator.normal(0, 0.1)) for x, y, w, h, a in boxes]
+        name = str(number)
+        pairs.append(
+            (found(moved, generator.uniform(0, 1, 8), labels, name), truth(boxes, labels, generator.random(8) < 0.2, name))
+        )
+    for one, objects in pairs:
+        evaluator.add([one], [objects])
+    _, precision = evaluator.precision_recall(0.5)
+    ap = evaluate_dota([one for one, _ in pairs], [one for _, one in pairs], 3)["AP"]
+    elevenths = np.nanmean(precision[::10], axis=0)
+    np.testing.assert_allclose(elevenths, ap, atol=0.1)  # recall 0.3 is a hair over 3 / 10 in the published sampling
+    shares = [share for _, share in evaluator.recall_by_image()]
+    assert shares == sorted(shares)

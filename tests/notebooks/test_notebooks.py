@@ -165,9 +165,22 @@ def test_tour_of_instance_segmentation(tmp_path):
 
 @pytest.mark.slow
 def test_tour_of_rotated_boxes(tmp_path):
-    small = SMALL | {"large_size": 160, "overlap": 32}
+    small = SMALL | {"large_size": 160, "overlap": 32, "canvas_size": 128}
     notebook = execute("12_rotated", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **small)
     assert pictures(notebook) == 8
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert {"AP", "AP50", "AP75"} <= set(record["metrics"])
     assert (tmp_path / "run" / "figures" / "windows.png").stat().st_size > 5000
+    evaluated = execute(
+        "32_evaluate",
+        tmp_path,
+        checkpoint=tmp_path / "run" / "best.safetensors",
+        images=tmp_path / "data" / "val" / "images",
+        annotations=tmp_path / "data" / "val" / "labelTxt",
+        input_size=128,
+        out_dir=tmp_path / "scores",
+        device="cpu",
+    )
+    assert pictures(evaluated) == 2
+    scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["rotated"]
+    assert scores == pytest.approx(record["metrics"], abs=1e-6, nan_ok=True)
