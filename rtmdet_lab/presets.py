@@ -58,6 +58,13 @@ TASK_LOSSES: dict[str, tuple[TaskName, ...]] = {
 # Of the rotated task alone; its plain recipe has these steps and no others (paper.md 3.7).
 ROTATED_AUGMENT = ("rotated_recipe", "rotated_flip_prob", "rotate_prob")
 
+# Learning rate, and images per step it was published for (paper.md 3.2, 3.6, 3.7); of HRSC it is 0.002 at 8.
+PUBLISHED_LR: dict[TaskName, tuple[float, int]] = {
+    "detection": (0.004, 256),
+    "instance": (0.004, 256),
+    "rotated": (0.00025, 8),
+}
+
 # Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
 TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
     "detection": {"score_threshold": 0.001, "nms_iou": 0.65, "max_per_level": 30000, "max_per_image": 300},
@@ -202,7 +209,8 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     augment = resolve_augment(config.augment, config.model.size, config.task)
     train, test = config.train, resolve_test(config.test, config.task)
     if train.lr is None:
-        train = dataclasses.replace(train, lr=0.004 * train.batch_size * train.accumulate / 256)
+        lr, images = PUBLISHED_LR[config.task]
+        train = dataclasses.replace(train, lr=lr * train.batch_size * train.accumulate / images)
     if test.input_size is None:
         test = dataclasses.replace(test, input_size=test.tile or config.augment.input_size)
     one_stage = config.task == "rotated" and augment.rotated_recipe == "plain"

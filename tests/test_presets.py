@@ -207,11 +207,19 @@ def test_resolving_twice_changes_nothing_more():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "accumulate", "lr"),
-    [(256, 1, 0.004), (128, 1, 0.002), (32, 1, 0.0005), (32, 8, 0.004), (8, 1, 0.000125)],
+    ("task", "batch_size", "accumulate", "lr"),
+    [
+        ("detection", 256, 1, 0.004),
+        ("detection", 128, 1, 0.002),
+        ("detection", 32, 1, 0.0005),
+        ("detection", 32, 8, 0.004),
+        ("instance", 8, 1, 0.000125),
+        ("rotated", 8, 1, 0.00025),
+        ("rotated", 2, 8, 0.0005),
+    ],
 )
-def test_learning_rate_scales_with_the_images_per_step(batch_size, accumulate, lr):
-    own = {"train.batch_size": batch_size, "train.accumulate": accumulate}
+def test_learning_rate_scales_with_the_images_per_step(task, batch_size, accumulate, lr):
+    own = {"task": task, "train.batch_size": batch_size, "train.accumulate": accumulate}
     assert_close(resolve(with_overrides(ExperimentConfig(), own)).train.lr, lr, rtol=1e-12, atol=0.0)
 
 
