@@ -13,8 +13,7 @@ from torch import Tensor
 
 from rtmdet_lab.assigners.base import BoxGeometry, MatchInputs, match_inputs, with_quality
 from rtmdet_lab.config import AssignerConfig
-from rtmdet_lab.geometry.boxes import pairwise_iou
-from rtmdet_lab.structures import Assignment, DensePredictions, Targets
+from rtmdet_lab.structures import Assignment, DensePredictions, Priors, Targets
 
 ANCHOR_STRIDES = 8  # side of a point's square, in its level's strides
 
@@ -33,12 +32,10 @@ class ATSSAssigner:
         return with_quality(gt_index, inputs.iou)
 
     def _select(self, inputs: MatchInputs, level_sizes: Sequence[int]) -> Tensor:
-        points, strides = inputs.priors.points, inputs.priors.strides
-        half = strides[:, None] * ANCHOR_STRIDES / 2
-        anchors = torch.cat([points - half, points + half], dim=-1)  # (P, 4)
-        anchor_iou = pairwise_iou(inputs.targets.boxes, anchors[None])  # (B, G, P)
+        squares = anchor_squares(inputs.priors, inputs.boxes.shape[-1])
+        anchor_iou = self.geometry.iou(inputs.targets.boxes, squares[None])  # (B, G, P)
 
-        offset = points - inputs.targets.centers[:, :, None]
+        offset = inputs.priors.points - inputs.targets.centers[:, :, None]
         distance = offset.square().sum(dim=-1)  # (B, G, P)
         near = torch.zeros_like(inputs.inside)
         start = 0
@@ -59,6 +56,14 @@ class ATSSAssigner:
         # A point that several objects want goes to the one its square overlaps most.
         best, gt_index = torch.where(positive, anchor_iou, -1.0).max(dim=1)
         return torch.where(best >= 0, gt_index, -1)
+
+
+def anchor_squares(priors: Priors, box_size: int) -> Tensor:
+    """Returns each point's square as a box, (P, box_size): x1 y1 x2 y2, or cx cy w h angle for a size of 5."""
+    points, sides = priors.points, priors.strides[:, None] * ANCHOR_STRIDES
+    if box_size == 5:
+        return torch.cat([points, sides, sides, torch.zeros_like(sides)], dim=-1)
+    return torch.cat([points - sides / 2, points + sides / 2], dim=-1)
 
 
 def atss(config: AssignerConfig, geometry: BoxGeometry | None = None) -> ATSSAssigner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rtmdet_lab.assigners.atss import ATSSAssigner
+from rtmdet_lab.assigners.atss import ATSSAssigner, anchor_squares
+from rtmdet_lab.assigners.base import BoxGeometry
+from rtmdet_lab.geometry.rotated import points_in_rboxes, rotated_iou
 from rtmdet_lab.structures import DensePredictions, Targets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -60,3 +63,19 @@ def test_batch_without_objects_is_background_and_keeps_no_gradient():
     assignment = ATSSAssigner()(learning, [Targets.empty()] * len(predictions))
     assert not assignment.positive.any()
     assert not assignment.quality.requires_grad
+
+
+def test_rotated_objects_have_the_overlap_of_their_turned_box():
+    # A square of 64 pixels and the same one turned by 45 degrees share an octagon of 8 (sqrt 2 - 1) 32^2: IoU 0.71. The
+    # squares around the points above and below, which lie inside the object, too, overlap it less: under the threshold.
+    points, box = [(32, 32), (32, 0), (32, 64)], [32, 32, 64, 64, math.pi / 4]
+    predictions = predicted([[0.0]] * 3, [box] * 3, points)
+    truth = Targets(torch.tensor([box]), torch.tensor([0]))
+    octagon = 8 * (math.sqrt(2) - 1) * 32**2
+    first = rotated_iou(anchor_squares(predictions.priors, 5)[:1], truth.boxes)
+    assert_close(first, torch.tensor([[octagon / (2 * 64**2 - octagon)]]))
+    assert points_in_rboxes(predictions.priors.points, truth.boxes).all()
+    geometry = BoxGeometry(iou=rotated_iou, inside=points_in_rboxes, centers=lambda targets: targets.boxes[:, :2])
+    assignment = ATSSAssigner(geometry=geometry)(predictions, [truth])
+    assert assignment.gt_index.tolist() == [[0, -1, -1]]
+    assert_close(assignment.quality, torch.tensor([[1.0, 0, 0]]))
