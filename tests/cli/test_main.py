@@ -36,6 +36,7 @@ HELP = {
     ],
     "predict": ["--checkpoint", "--out", "--score-threshold", "--json", "examples:"],
     "data": ["generate", "check", "examples:"],
+    "report": ["--static", "--json", "examples:"],
 }
 
 
