@@ -1,4 +1,4 @@
-"""Generates a data set, cuts large aerial images into windows, or looks for damaged images and annotations, by name."""
+"""Generates or converts a data set, cuts large aerial images into windows, or looks for damage, file by file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.errors import DataError, SettingError
 
 EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes --train 400 --val 100 --size 256
   rtmdet-lab data generate data/few --classes triangle,ring,cross --difficulty 0.2
   rtmdet-lab data generate data/aerial --kind aerial
   rtmdet-lab data check COCO/train2017 COCO/annotations/instances_train2017.json
+  rtmdet-lab data check COCO/val2017 COCO/annotations/instances_val2017.json --masks
   rtmdet-lab data check DOTA/train/images DOTA/train/labelTxt
   rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/split --workers 4
-  rtmdet-lab data split DOTA/val/images DOTA/val/labelTxt DOTA/ms --overlap 500 --scales 0.5,1,1.5"""
+  rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/ms --patch 1024 --overlap 500 --scales 0.5,1,1.5
+  rtmdet-lab data hrsc HRSC2016/FullDataSet/Annotations HRSC2016/FullDataSet/labelTxt
+
+The split of the published rotated models is the default one (1024, 200 shared); their multi-scale split is the one with
+--overlap 500 --scales 0.5,1,1.5."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="look for damage", description=text)
     check.add_argument("images", type=Path, help="folder of the images")
     check.add_argument("annotations", type=Path, help="COCO file, or folder of DOTA label files")
+    check.add_argument(
+        "--masks", action="store_true", help="also the outlines of objects, as instance segmentation needs them"
+    )
     check.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
     add_json(check)
     text = "Cuts aerial images and their DOTA label files into windows; goes on where it was stopped."
@@ -54,10 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--on-bad", choices=("refuse", "skip"), default="refuse", help="damaged images and label lines")
     split.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
     add_json(split)
+    text = "Writes DOTA label files from the XML files of HRSC2016; the images stay where they are."
+    hrsc = actions.add_parser("hrsc", help="convert HRSC2016", description=text)
+    hrsc.add_argument("annotations", type=Path, help="folder of the .xml files")
+    hrsc.add_argument("labels", type=Path, help="folder to write the label files to")
+    hrsc.add_argument("--list", type=Path, metavar="FILE", help="only the images named in it, one per line (ImageSets)")
+    add_json(hrsc)
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"generate": _generate, "check": _check, "split": _split}[args.action](args)
+    return {"generate": _generate, "check": _check, "split": _split, "hrsc": _hrsc}[args.action](args)
 
 
 def _generate(args: argparse.Namespace) -> int:
@@ -90,8 +104,12 @@ def _generate(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from rtmdet_lab.data.check import check_coco, check_dota
 
-    check = check_dota if args.annotations.is_dir() else check_coco
-    report = check(args.images, args.annotations, workers=args.workers)
+    if args.annotations.is_dir():
+        if args.masks:
+            raise SettingError(f"--masks has no effect on the label files of {args.annotations}: leave it out")
+        report = check_dota(args.images, args.annotations, workers=args.workers)
+    else:
+        report = check_coco(args.images, args.annotations, workers=args.workers, masks=args.masks)
     print(f"{report['images']} images, {report['objects']} objects, {len(report['classes'])} classes")
     print_table(report["classes"])
     for reason, count in report["left_out"].items():
@@ -133,5 +151,22 @@ def _split(args: argparse.Namespace) -> int:
     for name in ("images", "labels"):
         if result[name]:
             print(f"{name:18} {result[name]}")
+    write_result(args, result)
+    return 0
+
+
+def _hrsc(args: argparse.Namespace) -> int:
+    from rtmdet_lab.data.hrsc import convert_hrsc
+
+    names = None
+    if args.list is not None:
+        try:
+            names = args.list.read_text().split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read the list {args.list}: {error}") from None
+    result = convert_hrsc(args.annotations, args.labels, names)
+    print(f"{result['files']} files, {result['objects']} objects of which {result['difficult']} are difficult")
+    print(f"labels             {result['labels']}")
+    print("""train with --set 'data.classes=["ship"]', or the other classes of DOTA get outputs, too""")
     write_result(args, result)
     return 0

@@ -15,8 +15,10 @@ from rtmdet_lab.data.images import read_image
 from rtmdet_lab.errors import DataError
 
 
-def check_coco(images: Path, annotations: Path, workers: int = 2, progress: bool = True) -> dict[str, Any]:
-    """Returns what is in a set and what is wrong with it.
+def check_coco(
+    images: Path, annotations: Path, workers: int = 2, progress: bool = True, masks: bool = False
+) -> dict[str, Any]:
+    """Returns what is in a set and what is wrong with it; ``masks`` also looks at the outlines of objects.
 
     Keys: ``images``, ``objects``, ``classes`` (name and count of each), ``left_out`` (reason to count), ``problems`` (one
     sentence per damaged image or malformed annotation).
@@ -26,7 +28,7 @@ def check_coco(images: Path, annotations: Path, workers: int = 2, progress: bool
     """
     if not images.is_dir():
         raise DataError(f"no image folder {images}: it does not exist or is not a folder")
-    file = read_coco(annotations)
+    file = read_coco(annotations, segmentations=masks)
     counts = Counter(label for record in file.images for label in record.labels)
     jobs = [(images / record.file_name, record.size) for record in file.images]
     problems = [f"{annotations}: {problem}" for problem in file.problems]

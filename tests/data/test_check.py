@@ -107,3 +107,21 @@ def test_dota_set_is_counted_and_everything_bad_is_listed(tmp_path):
         assert_one_sentence(problem, *words)
     with pytest.raises(DataError, match="nowhere"):
         check_dota(images, tmp_path / "nowhere", progress=False)
+
+
+def test_outlines_are_looked_at_when_asked(images):
+    square = [8.0, 8.0, 40.0, 8.0, 40.0, 24.0, 8.0, 24.0]
+    entries = [
+        annotation(1, 1, segmentation=[square]),
+        annotation(2, 1, segmentation=[square[:4]]),
+        annotation(3, 2, segmentation={"size": [3, 3], "counts": [9]}),
+        annotation(4, 2),
+    ]
+    path = write_annotations(images.parent / "instances.json", content([image(one) for one in range(1, 7)], entries))
+    assert check_coco(images, path, workers=1, progress=False)["problems"] == []
+    problems = check_coco(images, path, workers=1, progress=False, masks=True)["problems"]
+    assert len(problems) == 3
+    for problem, words in zip(
+        problems, ("annotation 2 has a polygon of 2", "annotation 3 has run", "annotation 4"), strict=True
+    ):
+        assert_one_sentence(problem, str(path), words)
