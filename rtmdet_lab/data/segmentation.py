@@ -54,12 +54,39 @@ def _run_length_problem(segmentation: Mapping[str, Any], size: tuple[int, int] |
         return "has run lengths without a size of two whole numbers and counts"
     if size is not None and tuple(own) != tuple(size):
         return f"has run lengths of size {own}, but its image has {list(size)}"
-    if isinstance(counts, list):
-        if not all(type(count) is int and count >= 0 for count in counts):
-            return "has run lengths that are not whole numbers"
-        if sum(counts) != own[0] * own[1]:
-            return f"has run lengths of {sum(counts)} pixels in all, but {own[0]} x {own[1]} are needed"
+    if isinstance(counts, str):
+        counts = _unpacked(counts)
+        if counts is None:
+            return "has compressed run lengths that cannot be unpacked"
+    if not all(type(count) is int and count >= 0 for count in counts):
+        return "has run lengths that are not whole numbers"
+    if sum(counts) != own[0] * own[1]:
+        return f"has run lengths of {sum(counts)} pixels in all, but {own[0]} x {own[1]} are needed"
     return None
+
+
+def _unpacked(text: str) -> list[int] | None:
+    """Returns the counts in COCO's compressed text, None where a character is none of its own or a number has no end.
+
+    A character holds five bits, lowest first, above 48; bit 5 says that more follow, bit 4 of the last is the sign. From
+    the fourth count on, the difference to the last but one is kept. pycocotools decodes a text that is too short without
+    a word and leaves the other pixels as they were in memory.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return None if shift else counts
 
 
 def _is_number(value: Any) -> bool:

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.generated import generate_scenes
+from rtmdet_lab.data.segmentation import segmentation_problem
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.coco import CocoEvaluator, evaluate_coco
 from rtmdet_lab.structures import Detections, Targets
@@ -88,6 +89,11 @@ def test_every_form_gives_its_pixels_in_training_and_in_scoring(segmentation, pi
         ({"size": [HEIGHT + 1, WIDTH], "counts": [HEIGHT * WIDTH + WIDTH]}, "run lengths of size [17, 20]"),
         ({"size": [HEIGHT, WIDTH], "counts": [5, 5]}, "10 pixels in all"),
         ({"size": [HEIGHT, WIDTH]}, "without a size"),
+        ({"size": [HEIGHT, WIDTH], "counts": ""}, "0 pixels in all"),
+        ({"size": [HEIGHT, WIDTH], "counts": compressed(ring())["counts"][:-2]}, "pixels in all"),
+        ({"size": [HEIGHT, WIDTH], "counts": "P"}, "cannot be unpacked"),
+        ({"size": [HEIGHT, WIDTH], "counts": "é\x00"}, "cannot be unpacked"),
+        ({"size": [HEIGHT, WIDTH], "counts": "O"}, "not whole numbers"),
     ],
 )
 def test_faults_are_named_with_file_and_id_or_left_out(segmentation, words, tmp_path):
@@ -101,6 +107,15 @@ def test_faults_are_named_with_file_and_id_or_left_out(segmentation, words, tmp_
         data = CocoDataset(*files, outlines=True, on_bad="skip")
     assert len(data.load(0)[1]["labels"]) == 1
     assert len(CocoDataset(*files).load(0)[1]["labels"]) == 2, "detection does not read segmentations"
+
+
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
+def test_sound_compressed_run_lengths_are_never_refused(density):
+    rng = np.random.default_rng(int(100 * density))
+    for _ in range(30):
+        height, width = rng.integers(1, 300, 2).tolist()
+        found = compressed((rng.random((height, width)) < density).astype(np.uint8))
+        assert segmentation_problem(found, BBOX, (height, width)) is None
 
 
 def test_crowds_are_scored_as_ignored_and_never_learned(tmp_path):
