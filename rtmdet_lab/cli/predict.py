@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +21,22 @@ from rtmdet_lab.cli.common import (
     save_figure,
     write_result,
 )
+from rtmdet_lab.errors import SettingError
 
 EXAMPLES = """examples:
   rtmdet-lab predict photo.jpg --checkpoint rtmdet-tiny-coco --out found
   rtmdet-lab predict data/scenes/val --checkpoint runs/first/best.safetensors --input-size 192 --json found.json
-  rtmdet-lab predict P0001.png --checkpoint runs/turned/best.safetensors --tile 1024 --overlap 200 --json found.json"""
+  rtmdet-lab predict P0001.png --checkpoint runs/turned/best.safetensors --tile 1024 --overlap 200 --json found.json
+  rtmdet-lab predict DOTA/test/images --checkpoint runs/dota/best.safetensors --tile 1024 --score-threshold 0.05 \\
+      --submission task1.zip"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="images, or folders of images")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="draw the detections into FOLDER")
+    parser.add_argument(
+        "--submission", type=Path, metavar="ZIP", help="rotated boxes: also write what the DOTA server scores (task 1)"
+    )
     add_model_choice(parser)
     add_decoding(parser, score_threshold=0.3)
     add_device(parser)
@@ -40,13 +47,18 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from rtmdet_lab.checkpoint_task import task_from_checkpoint
+    from rtmdet_lab.evaluation.dota import write_submission
     from rtmdet_lab.experiment import choose_device
     from rtmdet_lab.inference import image_paths, predict
+    from rtmdet_lab.structures import ImageMeta
 
     settings = decoding_settings(args)
     task = task_from_checkpoint(args.checkpoint, args.model, args.classes, **settings)
     task.model.to(choose_device(args.device))
     classes = task.config.data.classes
+    if args.submission is not None and task.name != "rotated":
+        raise SettingError(f"--submission is for rotated boxes, but {args.checkpoint} finds others: leave it out")
+    submitted = []
     paths = [path for given in args.images for path in image_paths(given)]
     drawings = iter(drawing_names(paths))
     results: list[dict[str, Any]] = []
@@ -57,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
             detections = predict(task.model, group, **settings, progress=progress)
         for path, found in zip(group, detections, strict=True):
             results.append({"image": str(path), "detections": _plain(found, classes)})
+            if args.submission is not None:
+                submitted.append(dataclasses.replace(found, meta=ImageMeta(path.stem)))
             if args.out:
                 _draw(path, found, classes, args.out / next(drawings), args.score_threshold)
     for result in results:
@@ -64,6 +78,8 @@ def run(args: argparse.Namespace) -> None:
         print_table([{**one, "box": " ".join(f"{value:.1f}" for value in one["box"])} for one in result["detections"]])
     if args.out:
         print(f"\ndrawings: {args.out}")
+    if args.submission is not None:
+        print(f"\nsubmission: {write_submission(submitted, classes, args.submission)}")
     write_result(args, results)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -93,6 +94,7 @@ def test_large_images_are_cut_and_their_windows_counted(capsys, turned, tmp_path
         5,
     ]
     options = ["--tile", 64, "--overlap", 16, "--json", tmp_path / "found.json", "--out", tmp_path / "drawn"]
+    options += ["--submission", tmp_path / "task1.zip"]
     code, _, _ = call(capsys, *command, *options)
     assert code == 0
     results = json.loads((tmp_path / "found.json").read_text())
@@ -100,6 +102,11 @@ def test_large_images_are_cut_and_their_windows_counted(capsys, turned, tmp_path
     assert all(5 < len(one["detections"]) <= 20 for one in results)  # four windows
     assert {len(found["box"]) for one in results for found in one["detections"]} == {5}
     assert len(list((tmp_path / "drawn").iterdir())) == 2
+    with zipfile.ZipFile(tmp_path / "task1.zip") as archive:
+        assert archive.namelist() == ["Task1_ship.txt", "Task1_plane.txt"]
+        lines = [line.split() for name in archive.namelist() for line in archive.read(name).decode().splitlines()]
+    assert {len(line) for line in lines} == {10}
+    assert sorted(line[0] for line in lines) == sorted(Path(one["image"]).stem for one in results for _ in one["detections"])
 
 
 def test_several_looks_find_more(capsys, made, weights, tmp_path):
@@ -153,6 +160,7 @@ def test_mistakes_are_one_sentence(capsys, made, weights, tmp_path):
         (arguments(weights, good, options=["--overlap", 64]), ["test.overlap", "test.tile"]),
         (arguments(weights, good, options=["--tta-scales", 0]), ["test.tta_scales"]),
         (arguments(weights, good, options=["--device", "tpu"]), ["tpu"]),
+        (arguments(weights, good, options=["--submission", tmp_path / "a.zip"]), ["--submission", "rotated"]),
     ):
         fails(capsys, *call_arguments, words=words)
 
