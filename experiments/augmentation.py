@@ -1,7 +1,8 @@
 """Jitter, mosaic and mixup, and when they stop."""
 
+from rtmdet_lab.budgets import BUDGETS
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Data augmentation",
@@ -23,4 +24,11 @@ ITEM = PaperItem(
         "MMYOLO's algorithm description, from the authors' release material; study notes agree; the small "
         "cache comes from the notes alone, which say about 10 images"
     ),
+    comparisons=(
+        Comparison("two stages", "jitter and crop"),
+        Comparison("two stages", "mosaic and mixup throughout"),
+        Comparison("two stages, small cache", "two stages", at_least_as_good=True),
+    ),
+    # The stages are what is compared: the last epoch of six is weak, as 20 of 300 are.
+    budgets={"laptop": BUDGETS["detection"]["laptop"].changed({"train.epochs": 6})},
 )

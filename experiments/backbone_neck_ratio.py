@@ -1,7 +1,7 @@
 """How capacity is shared between backbone and neck."""
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Table 5c",
@@ -27,4 +27,8 @@ ITEM = PaperItem(
         "s balanced": {"macs_G": "a misprint of 14.76"},
         "l balanced": {"macs_G": "a misprint of 79.90, as in the kernel table"},
     },
+    comparisons=(
+        Comparison("s balanced", "s heavy backbone"),
+        Comparison("l balanced", "l heavy backbone", at_least_as_good=True),
+    ),
 )

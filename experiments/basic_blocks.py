@@ -1,7 +1,7 @@
 """The four blocks of figure 3."""
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Figure 3",
@@ -15,4 +15,9 @@ ITEM = PaperItem(
     },
     published={},
     source=("the figure has no numbers"),
+    comparisons=(
+        Comparison("large_kernel", "darknet"),
+        Comparison("large_kernel", "ppyoloe_rep"),
+        Comparison("large_kernel", "yolov6_rep"),
+    ),
 )

@@ -1,7 +1,8 @@
 """RTMDet from tiny to x."""
 
+from rtmdet_lab.budgets import BUDGETS
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Table 2",
@@ -29,4 +30,11 @@ ITEM = PaperItem(
         },
         "m": {"macs_G": "other operations counted beside convolutions"},
     },
+    comparisons=(
+        Comparison("s", "tiny"),
+        Comparison("m", "s"),
+        Comparison("l", "m"),
+        Comparison("x", "l"),
+    ),
+    budgets={"laptop": BUDGETS["detection"]["laptop"].changed({"train.epochs": 3, "train.weak_epochs": 3})},
 )

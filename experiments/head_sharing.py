@@ -1,7 +1,7 @@
 """What the levels of the head share."""
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Detection head",
@@ -19,4 +19,8 @@ ITEM = PaperItem(
     },
     source=("MMYOLO's algorithm description, from the authors' release material; study notes agree"),
     notes={"fully shared": {"params_M": "the figure of separate batch norm"}},
+    comparisons=(
+        Comparison("shared convolutions", "separate", at_least_as_good=True),
+        Comparison("shared convolutions", "fully shared"),
+    ),
 )

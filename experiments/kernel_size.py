@@ -1,7 +1,7 @@
 """Depth-wise kernels of 3, 5 and 7, and of 9 and 11 beyond the paper."""
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Table 5a",
@@ -21,4 +21,8 @@ ITEM = PaperItem(
     },
     source=("MMYOLO's algorithm description, from the authors' release material; study notes agree"),
     notes={"5x5": {"macs_G": "a misprint of 79.90, both neighbours fit"}},
+    comparisons=(
+        Comparison("5x5", "3x3"),
+        Comparison("5x5", "7x7", at_least_as_good=True),
+    ),
 )

@@ -1,7 +1,8 @@
 """Schedule, weight decay and pretraining."""
 
+from rtmdet_lab.budgets import BUDGETS
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Training recipe",
@@ -20,4 +21,15 @@ ITEM = PaperItem(
         "pretrained backbone": {"AP": "44.5"},
     },
     source=("study notes on the paper (secondary)"),
+    comparisons=(
+        Comparison("AdamW, flat cosine", "AdamW, cosine"),
+        Comparison("no decay of norm and bias", "AdamW, flat cosine"),
+        Comparison("pretrained backbone", "no decay of norm and bias"),
+    ),
+    budgets={
+        name: BUDGETS["detection"][name].changed(
+            {}, skip={"pretrained backbone": "published weights fit the published size alone, and are downloaded"}
+        )
+        for name in ("smoke", "laptop")
+    },
 )

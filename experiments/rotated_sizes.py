@@ -1,7 +1,8 @@
 """RTMDet-R from tiny to l on DOTA-v1.0."""
 
+from rtmdet_lab.budgets import BUDGETS
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Rotated boxes on DOTA-v1.0",
@@ -24,4 +25,10 @@ ITEM = PaperItem(
         "RTX 2080 Ti with NMS"
     ),
     input_size=1024,
+    comparisons=(
+        Comparison("s", "tiny"),
+        Comparison("m", "s"),
+        Comparison("l", "m"),
+    ),
+    budgets={"laptop": BUDGETS["rotated"]["laptop"].changed({"train.epochs": 3})},
 )

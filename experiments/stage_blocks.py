@@ -1,7 +1,7 @@
 """Blocks per stage, and channel attention in their place."""
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import PaperItem
+from rtmdet_lab.paper_items import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Table 5b",
@@ -19,4 +19,8 @@ ITEM = PaperItem(
     },
     source=("MMYOLO's algorithm description, from the authors' release material; study notes agree"),
     notes={"3-6-6-3": {"macs_G": "a misprint of 79.9: the row with attention has the same convolutions"}},
+    comparisons=(
+        Comparison("3-6-6-3 with attention", "3-9-9-3", at_least_as_good=True),
+        Comparison("3-6-6-3 with attention", "3-6-6-3"),
+    ),
 )

@@ -108,6 +108,7 @@ def run(
     experiment: str | None = None,
     row: str | None = None,
     budget: str | None = None,
+    effective: dict[str, Any] | None = None,
 ) -> RunRecord:
     """Trains and evaluates what ``config`` says, and returns the record it leaves in ``out_dir``.
 
@@ -117,7 +118,7 @@ def run(
     Args:
         device: "cpu", "cuda", or "auto": the GPU where there is one.
         resume: continue the run that ``out_dir`` holds; "auto" does so if there is one.
-        experiment, row, budget: labels for the record.
+        experiment, row, budget, effective: for the record (:mod:`rtmdet_lab.variants`).
     """
     out_dir = Path(out_dir)
     chosen = choose_device(device)
@@ -154,6 +155,7 @@ def run(
         budget=budget,
         experiment=experiment,
         row=row,
+        effective=effective or {},
     )
     record.write(out_dir)
     return record

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.analysis.complexity import measure_complexity
+from rtmdet_lab.budgets import BUDGETS, Budget, BudgetName
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import DataError, SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.models.detector import RTMDet
@@ -23,6 +24,31 @@ from rtmdet_lab.presets import resolve
 
 EXPERIMENTS_FOLDER = Path(__file__).parents[1] / "experiments"  # of a checkout; elsewhere files are named by their path
 MACS_TOLERANCE = 0.005  # printed counts differ in what they count beside convolutions
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One part of a claim that measured numbers can support or contradict: one row is better than another, or as good.
+
+    Args:
+        row: the row that is said to be better.
+        than: the one it is better than.
+        metric: a number of a record's ``metrics``; more is better.
+        at_least_as_good: the claim is that ``row`` is not worse by more than ``margin``.
+        margin: of the metric, 0 to 1: what still counts as equal.
+    """
+
+    row: str
+    than: str
+    metric: str = "AP"
+    at_least_as_good: bool = False
+    margin: float = 0.005
+
+    @property
+    def text(self) -> str:
+        """What is claimed, in words."""
+        relation = f"at least as good as (within {self.margin:g} {self.metric})" if self.at_least_as_good else "better than"
+        return f"{self.row} is {relation} {self.than}"
 
 
 @dataclass(frozen=True)
@@ -40,6 +66,8 @@ class PaperItem:
         input_size: pixels at which multiply-adds were published.
         macs_settings: overrides under which multiply-adds are counted, where the published count was made otherwise.
         notes: row name to number name to why the printed one is known to differ, for the misprints.
+        comparisons: what the claim says about pairs of rows.
+        budgets: budgets that differ from those of the task (:mod:`rtmdet_lab.budgets`), by name.
 
     Raises:
         SettingError: rows that build the same run, or numbers of a row that does not exist.
@@ -55,25 +83,48 @@ class PaperItem:
     input_size: int = 640
     macs_settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
+    budgets: Mapping[BudgetName, Budget] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        seen: list[tuple[str, ExperimentConfig]] = []
-        for row in self.rows:
-            try:
-                config = self.config(row)
-            except (SettingError, UnknownNameError, TypeError) as error:
-                raise type(error)(f"row {row!r}: {error.args[0]}") from None
-            for name, other in seen:
-                if config == other:
-                    raise SettingError(f"rows {name!r} and {row!r} build the same run: remove one or change its settings")
-            seen.append((row, config))
-        for part in (self.published, self.notes):
+        self._check_rows("", self.config)
+        for part in (
+            self.published,
+            self.notes,
+            [one.row for one in self.comparisons],
+            [one.than for one in self.comparisons],
+        ):
             for row in part:
                 if row not in self.rows:
                     raise SettingError(f"numbers of row {row!r}, which does not exist: rows are {', '.join(self.rows)}")
 
-    def config(self, row: str) -> ExperimentConfig:
-        """Returns the resolved config of a row.
+    def _check_rows(self, where: str, config_of: Callable[[str], ExperimentConfig], skip: Collection[str] = ()) -> None:
+        seen: list[tuple[str, ExperimentConfig]] = []
+        for row in self.rows:
+            if row in skip:
+                continue
+            try:
+                config = config_of(row)
+            except (SettingError, UnknownNameError, TypeError) as error:
+                raise type(error)(f"{where}row {row!r}: {error.args[0]}") from None
+            for name, other in seen:
+                if config == other:
+                    raise SettingError(
+                        f"{where}rows {name!r} and {row!r} build the same run: remove one or change its settings"
+                    )
+            seen.append((row, config))
+
+    def budget(self, name: BudgetName) -> Budget:
+        """Returns a budget of this item: its own, or that of its task. What the rows vary, it leaves alone."""
+        varied = {setting for overrides in self.rows.values() for setting in overrides}
+        return (self.budgets.get(name) or BUDGETS[self.base.task][name]).leaving_alone(varied)
+
+    def check_budget(self, name: BudgetName) -> None:
+        """Raises SettingError where rows cannot run on a budget, or would build the same run there."""
+        self._check_rows(f"budget {name!r}, ", lambda row: self.config(row, name), self.budget(name).skip)
+
+    def config(self, row: str, budget: BudgetName = "paper") -> ExperimentConfig:
+        """Returns the resolved config of a row, scaled down to a budget.
 
         Raises:
             UnknownNameError: no such row.
@@ -81,7 +132,7 @@ class PaperItem:
         if row not in self.rows:
             hint = f"{did_you_mean(row, self.rows)} rows are {', '.join(self.rows)}".lstrip()
             raise UnknownNameError(f"no row {row!r}: {hint}")
-        return resolve(with_overrides(self.base, self.rows[row]))
+        return self.budget(budget).apply(with_overrides(self.base, self.rows[row]))
 
 
 def experiment_names() -> list[str]:

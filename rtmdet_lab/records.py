@@ -40,6 +40,7 @@ class RunRecord:
     budget: str | None = None  # name of the scale-down, for runs that are not the full recipe
     experiment: str | None = None
     row: str | None = None
+    effective: dict[str, Any] = field(default_factory=dict)  # settings the row varies, as the built objects had them
 
     def write(self, folder: Path) -> Path:
         """Writes the record into ``folder`` and returns the file's path."""

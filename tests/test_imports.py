@@ -35,12 +35,15 @@ FLOORS = {
     "training": 4,
     "analysis": 4,
     "records": 4,
+    "budgets": 4,
     "inference": 4,
     "checkpoint_task": 4,
     "experiment": 5,
     "paper_items": 5,
+    "effective": 5,
     "notebook": 5,
-    "cli": 6,
+    "variants": 6,
+    "cli": 8,
 }
 
 
