@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from torch import Tensor
 
-from rtmdet_lab.geometry.rotated import rboxes_to_boxes, rboxes_to_quads
+from rtmdet_lab.geometry.rotated import rboxes_to_quads
 from rtmdet_lab.structures import Detections, Targets
+from rtmdet_lab.viz.labels import add_label, legible
 
 CELL_INCHES = 3.2  # side of one picture in a gallery
 MASK_OPACITY = 0.45
@@ -50,7 +51,7 @@ def draw_detections(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Returns a figure of the image with its detections: boxes in class colours, name and score on each.
+    """Returns a figure of the image with its detections: boxes in class colours, name and score where there is room.
 
     Args:
         image: (3, H, W) tensor or (H, W, 3) array, RGB uint8.
@@ -87,6 +88,7 @@ def _draw(
         scale = 7 / max(height, width)
         _, ax = plt.subplots(figsize=(max(width * scale, 2.5), max(height * scale, 2.0)), layout="constrained")
     show_image(ax, array, title)
+    texts = legible(ax, objects.boxes, objects.labels.tolist(), texts)
     # The best-scored box last, so that it lies on top; large boxes are not filled, so small ones stay visible.
     for number in reversed(range(len(texts))):
         style = "--" if dashed is not None and bool(dashed[number]) else "-"
@@ -127,39 +129,45 @@ def show_image(ax: Axes, array: np.ndarray, title: str | None = None) -> None:
 
 def add_box(ax: Axes, box: Tensor, color: tuple[float, float, float], text: str = "", style: str = "-") -> None:
     """Adds one box, upright (4,) or rotated (5,), with its label; the label stays inside the picture."""
-    rotated = len(box) == 5
-    x1, y1, x2, y2 = (rboxes_to_boxes(box) if rotated else box).tolist()
     # A thin dark line under the coloured one keeps the box visible on any background.
     for width, shade in ((2.6, (0, 0, 0, 0.45)), (1.4, color)):
         line = {"fill": False, "edgecolor": shade, "linewidth": width, "linestyle": style}
-        if rotated:
+        if len(box) == 5:
             ax.add_patch(Polygon(rboxes_to_quads(box).reshape(4, 2).tolist(), closed=True, **line))
         else:
+            x1, y1, x2, y2 = box.tolist()
             ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **line))
     if text:
-        top = ax.get_ylim()[1]
-        above = y1 - top > 0.06 * abs(ax.get_ylim()[0] - top)  # room for a line of text above the box
-        left, right = ax.get_xlim()
-        at_right = x1 - left > 0.6 * (right - left)  # too little room for a text that begins with the box
-        ax.text(
-            min(x2, right) if at_right else max(x1, left),
-            y1 if above else max(y1, top),
-            text,
-            fontsize=6.5,
-            color="black" if sum(color) > 1.5 else "white",
-            verticalalignment="bottom" if above else "top",
-            horizontalalignment="right" if at_right else "left",
-            bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.8},
-            clip_on=True,
-        )
+        add_label(ax, box, text, color)
 
 
-def gallery(count: int, columns: int = 4, cell: float = CELL_INCHES, title: str | None = None) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with ``count`` axes in rows of ``columns``; what is left over is blank."""
+def gallery(
+    count: int,
+    columns: int = 4,
+    cell: float = CELL_INCHES,
+    title: str | None = None,
+    sizes: Sequence[tuple[int, int]] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with ``count`` axes in rows of ``columns``; what is left over is blank.
+
+    Args:
+        cell: inches of a column.
+        sizes: (height, width) of each picture, so that rows are no higher than their pictures; None: square ones.
+    """
     columns = min(columns, max(count, 1))
     rows = max(math.ceil(count / columns), 1)
+    heights = [1.0] * rows
+    if sizes:
+        aspects = [min(max(height / width, 0.3), 1.5) for height, width in sizes]
+        heights = [max(aspects[row * columns : (row + 1) * columns]) for row in range(rows)]
+    height = cell * sum(heights) + (0.35 if title else 0) + 0.2 * rows  # a line for titles of the pictures
     figure, grid = plt.subplots(
-        rows, columns, figsize=(cell * columns, cell * rows + (0.35 if title else 0)), squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(cell * columns, height),
+        squeeze=False,
+        layout="constrained",
+        gridspec_kw={"height_ratios": heights},
     )
     axes = list(grid.flat)
     for ax in axes:
@@ -202,7 +210,7 @@ def sample_gallery(
     samples: Sequence[tuple[Any, dict[str, Any]]], classes: Sequence[str], *, columns: int = 4, title: str | None = None
 ) -> Figure:
     """Returns a grid of samples (image, target) with their objects; works on data sets' and on augmented samples."""
-    figure, axes = gallery(len(samples), columns, title=title)
+    figure, axes = gallery(len(samples), columns, title=title, sizes=_sizes(samples))
     for ax, (image, target) in zip(axes, samples, strict=True):
         draw_targets(image, targets_of(target), classes, ax=ax)
     return figure
@@ -218,12 +226,16 @@ def comparison_gallery(
 ) -> Figure:
     """Returns one column per sample: the ground truth above, the detections below."""
     count = len(samples)
-    figure, axes = gallery(2 * count, columns=max(count, 1), title=title)
+    figure, axes = gallery(2 * count, columns=max(count, 1), title=title, sizes=_sizes(samples) * 2)
     for number, ((image, target), found) in enumerate(zip(samples, detections, strict=True)):
         draw_targets(image, targets_of(target), classes, title="truth", ax=axes[number])
         heading = f"detections, score {score_threshold:g} and up"
         draw_detections(image, found, classes, score_threshold=score_threshold, title=heading, ax=axes[count + number])
     return figure
+
+
+def _sizes(samples: Sequence[tuple[Any, dict[str, Any]]]) -> list[tuple[int, int]]:
+    return [to_rgb_array(image).shape[:2] for image, _ in samples]
 
 
 def targets_of(target: dict[str, Any]) -> Targets:
