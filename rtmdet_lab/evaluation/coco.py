@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rtmdet_lab.evaluation.coco_files import read_results, read_truth
 from rtmdet_lab.geometry.boxes import xyxy_to_xywh
 from rtmdet_lab.geometry.masks import encode_masks
 from rtmdet_lab.structures import Detections, Targets
@@ -141,7 +141,8 @@ def evaluate_coco(
         kinds: "bbox", "segm" or both.
 
     Raises:
-        ValueError: detections and ground truth are not of the same form, or a result names an unknown image.
+        ValueError: detections and ground truth are not of the same form.
+        DataError: a file or a result that cannot be scored, such as one of an unknown image; names the file and the result.
     """
     ours, found_ours = _all_are(targets, Targets), _all_are(detections, Detections)
     if ours != found_ours and not (found_ours and not detections):  # an empty list is of either form
@@ -156,23 +157,13 @@ def evaluate_coco(
             evaluator.add(detections, targets)
             scores[kind] = evaluator.summary()
         return scores
-    truth = _read_json(targets)
-    results = _read_json(detections)
-    known = {image["id"] for image in truth["images"]}
-    for one in results:
-        if one["image_id"] not in known:
-            raise ValueError(f"a result names image {one['image_id']}, which the ground truth does not have")
+    truth = read_truth(targets, kinds)
+    results = read_results(detections, truth, kinds)
     return {kind: _numbers(run_coco_eval(truth, results, kind)) for kind in kinds}
 
 
 def _all_are(source: Any, kind: type) -> bool:
     return isinstance(source, Sequence) and not isinstance(source, str) and all(isinstance(one, kind) for one in source)
-
-
-def _read_json(source: Any) -> Any:
-    if isinstance(source, (str, Path)):
-        return json.loads(Path(source).read_text())
-    return source
 
 
 def to_coco_results(detections: Detections, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict]:

@@ -52,7 +52,8 @@ def evaluate_dota(
             made); otherwise the area under the curve (VOC 2012).
 
     Raises:
-        DataError: detections of an image that is not among the targets, or of one image twice.
+        DataError: detections of an image that is not among the targets, or of one image twice; ground truth with a side,
+            place or angle that is not finite.
         ValueError: boxes that are not oriented, a label out of range, or lengths that differ without image ids.
     """
     pairs = _paired(detections, targets)
@@ -96,6 +97,12 @@ def _match(found: Detections | None, truth: Targets, num_classes: int) -> dict[i
             raise ValueError(f"oriented boxes (N, 5) are needed, got {tuple(record.boxes.shape)}")
         if len(record) and not 0 <= int(record.labels.min()) <= int(record.labels.max()) < num_classes:
             raise ValueError(f"labels must be in [0, {num_classes}), got {sorted(set(record.labels.tolist()))}")
+    bad = (~truth.boxes.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:  # such a detection just overlaps nothing; such an object could never be found
+        name = f"image {truth.meta.image_id!r}" if truth.meta is not None else "an image without a name"
+        raise DataError(
+            f"object number {bad[0] + 1} of {name} has box {truth.boxes[bad[0]].tolist()}: five finite numbers are needed"
+        )
     labels = set(truth.labels.tolist()) | (set(found.labels.tolist()) if found is not None else set())
     difficult = np.zeros(len(truth), dtype=bool) if truth.ignore is None else truth.ignore.cpu().numpy()
     matches = {}

@@ -333,12 +333,6 @@ def test_no_results_at_all_score_zero():
     assert evaluate_coco([], content)["bbox"]["AP"] == 0
 
 
-def test_result_for_an_unknown_image_is_refused_by_name():
-    content, results = as_files(*made_set(1))
-    with pytest.raises(ValueError, match="image 12345"):
-        evaluate_coco([*results, results[0] | {"image_id": 12345}], content)
-
-
 def test_detections_and_ground_truth_of_different_forms_are_refused(tmp_path):
     detections, targets = made_set(1)
     content, results = as_files(detections, targets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import zipfile
 from pathlib import Path
@@ -153,6 +154,26 @@ def test_unknown_or_double_images_are_named():
     with pytest.raises(DataError) as error:
         DotaEvaluator(CLASSES).add([found([], [], name="x")], [truth([], name="y")])
     assert_one_sentence(error.value, "'x'", "'y'")
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_object_that_is_nowhere_is_named_and_such_a_detection_is_wrong(place):
+    nowhere = box(20)
+    nowhere[place] = float("nan")
+    with pytest.raises(DataError) as error:
+        evaluate_dota([found([box(20)], [0.9], name="P1")], [truth([box(60), nowhere], name="P1")], 1)
+    assert_one_sentence(error.value, "object number 2 of image 'P1'", "nan")
+    assert evaluate_dota([found([nowhere], [0.9])], [truth([box(20)])], 1)["mAP"] == 0
+    assert evaluate_dota([found([box(20), nowhere], [0.9, 0.8])], [truth([box(20)])], 1)["mAP"] == 1
+
+
+def test_angles_of_other_turns_and_boxes_without_width_are_scored_as_what_they_are():
+    turned = box(20)
+    turned[4] += 7 * math.pi
+    flat = [*box(20)[:2], 0.0, *box(20)[3:]]
+    assert evaluate_dota([found([turned], [0.9])], [truth([box(20)])], 1)["mAP"] == 1
+    assert evaluate_dota([found([box(20)], [0.9])], [truth([turned])], 1)["mAP"] == 1
+    assert evaluate_dota([found([flat], [0.9])], [truth([box(20)])], 1)["mAP"] == 0
 
 
 def test_wrong_arguments_are_refused():

@@ -1,0 +1,97 @@
+"""Results and ground truth from files: whatever cannot be scored is named with its file and its number."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from rtmdet_lab.errors import DataError
+from rtmdet_lab.evaluation.coco import evaluate_coco
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_sets import annotation, assert_one_sentence, content, image
+
+
+def run_lengths(height: int = 64, width: int = 64) -> dict:
+    mask = np.zeros((height, width), np.uint8, order="F")
+    mask[8:24, 8:40] = 1
+    found = coco_mask.encode(mask)
+    return {"size": list(map(int, found["size"])), "counts": found["counts"].decode()}
+
+
+TRUTH = content(
+    [image(1), image(2)], [annotation(1, 1, segmentation=run_lengths()), annotation(2, 2, 7, segmentation=run_lengths())]
+)
+GOOD = {"image_id": 1, "category_id": 3, "bbox": [8, 8, 32, 16], "score": 0.9, "segmentation": run_lengths()}
+
+
+def write(path: Path, what: object) -> Path:
+    path.write_text(what if isinstance(what, str) else json.dumps(what))
+    return path
+
+
+def test_sound_results_are_scored_whatever_holds_their_numbers(tmp_path):
+    rows = [GOOD, GOOD | {"bbox": np.array([8.0, 8, 32, 16]), "score": np.float32(0.5), "image_id": np.int64(1)}]
+    assert evaluate_coco(rows, TRUTH)["bbox"]["AP50"] == pytest.approx(0.5)  # one of the two objects
+    files = write(tmp_path / "results.json", [GOOD]), write(tmp_path / "truth.json", TRUTH)
+    assert evaluate_coco(*files, kinds=["segm"])["segm"]["AR100"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_id": 12345}, "image 12345, which the ground truth does not have"),
+        ({"category_id": 5}, "category 5, which the ground truth does not have"),
+        ({"score": None}, "score None"),
+        ({"score": float("nan")}, "score nan"),
+        ({"bbox": [1, 2, 3]}, "bbox [1, 2, 3]"),
+        ({"bbox": [1, 2, 3, float("inf")]}, "four finite numbers"),
+        ({"segmentation": run_lengths(32, 64)}, "size [32, 64], but its image has [64, 64]"),
+        ({"segmentation": [[1, 1, 5, 1, 5, 5]]}, "not compressed run lengths"),
+    ],
+)
+def test_result_that_cannot_be_scored_is_named(change, words, tmp_path):
+    path = write(tmp_path / "results.json", [GOOD, GOOD | change])
+    with pytest.raises(DataError) as error:
+        evaluate_coco(path, TRUTH, kinds=["bbox", "segm"])
+    assert_one_sentence(error.value, f"results file {path}, result number 2:", words)
+    with pytest.raises(DataError) as error:
+        evaluate_coco([GOOD | change], TRUTH, kinds=["bbox", "segm"])
+    assert_one_sentence(error.value, "the results, result number 1:", words)
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "bbox", "segmentation"])
+def test_only_what_is_scored_must_be_there(key):
+    short = {name: value for name, value in GOOD.items() if name != key}
+    with pytest.raises(DataError, match=f"result number 1: has no {key}"):
+        evaluate_coco([short], TRUTH, kinds=["bbox", "segm"])
+    other = {"bbox": "segm", "segmentation": "bbox"}.get(key)
+    if other:
+        assert evaluate_coco([short], TRUTH, kinds=[other])[other]["AP"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("truth", "results", "words"),
+    [
+        (TRUTH, "[{", ("results.json", "not valid JSON")),
+        (TRUTH, {"annotations": []}, ("results.json", "list of COCO results")),
+        (TRUTH, [5], ("results.json", "result number 1", "a int")),
+        ("", [GOOD], ("truth.json", "empty")),
+        ({"images": []}, [GOOD], ("truth.json", "no list 'annotations'")),
+        (content([image(1)], [annotation(8, 1)]), [GOOD], ("truth.json", "annotation 8", "no segmentation")),
+        (content([image(1)], [5]), [GOOD], ("truth.json", "annotation number 1", "no image_id")),
+        ([1, 2], [GOOD], ("truth.json", "no list 'images'")),
+    ],
+)
+def test_files_that_are_something_else_are_named(truth, results, words, tmp_path):
+    files = write(tmp_path / "results.json", results), write(tmp_path / "truth.json", truth)
+    with pytest.raises(DataError) as error:
+        evaluate_coco(*files, kinds=["bbox", "segm"])
+    assert_one_sentence(error.value, *words)
+    with pytest.raises(DataError, match="does not exist"):
+        evaluate_coco(tmp_path / "nowhere.json", files[1] if truth is TRUTH else TRUTH)
