@@ -46,7 +46,10 @@ _HOME = {
     "task_from_checkpoint": "checkpoint_task",
     "run": "experiment",
     "PaperItem": "paper_items",
+    "Comparison": "paper_items",
     "load_experiment": "paper_items",
+    "run_variant": "variants",
+    "variant_config": "variants",
     "RunRecord": "records",
     "read_record": "records",
 }
@@ -78,11 +81,12 @@ if TYPE_CHECKING:  # what an editor sees
     from rtmdet_lab.layers.fuse import fuse
     from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
     from rtmdet_lab.models.detector import create_model
-    from rtmdet_lab.paper_items import PaperItem, load_experiment
+    from rtmdet_lab.paper_items import Comparison, PaperItem, load_experiment
     from rtmdet_lab.records import RunRecord, read_record
     from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Priors, Targets
     from rtmdet_lab.tasks.base import Task
     from rtmdet_lab.tasks.factory import build_task
+    from rtmdet_lab.variants import run_variant, variant_config
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,7 @@ FLOORS = {
     "effective": 5,
     "notebook": 5,
     "variants": 6,
+    "sweep": 7,
     "cli": 8,
 }
 

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--masks", action="store_true", help="also the outlines of objects, as instance segmentation needs them"
     )
+    check.add_argument("--classes", metavar="NAME,...", help="those to train on: others in label files are problems")
     check.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
     add_json(check)
     text = "Cuts aerial images and their DOTA label files into windows; goes on where it was stopped."
@@ -104,12 +105,13 @@ def _generate(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from rtmdet_lab.data.check import check_coco, check_dota
 
+    classes = None if args.classes is None else [name.strip() for name in args.classes.split(",")]
     if args.annotations.is_dir():
         if args.masks:
             raise SettingError(f"--masks has no effect on the label files of {args.annotations}: leave it out")
-        report = check_dota(args.images, args.annotations, workers=args.workers)
+        report = check_dota(args.images, args.annotations, workers=args.workers, classes=classes)
     else:
-        report = check_coco(args.images, args.annotations, workers=args.workers, masks=args.masks)
+        report = check_coco(args.images, args.annotations, workers=args.workers, masks=args.masks, classes=classes)
     print(f"{report['images']} images, {report['objects']} objects, {len(report['classes'])} classes")
     print_table(report["classes"])
     for reason, count in report["left_out"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,24 @@ from typing import Any
 from tqdm import tqdm
 
 from rtmdet_lab.data.coco import read_coco
-from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file
+from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file, vocabulary
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.errors import DataError
 
 
 def check_coco(
-    images: Path, annotations: Path, workers: int = 2, progress: bool = True, masks: bool = False
+    images: Path,
+    annotations: Path,
+    workers: int = 2,
+    progress: bool = True,
+    masks: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Returns what is in a set and what is wrong with it; ``masks`` also looks at the outlines of objects.
+    """Returns what is in a set and what is wrong with it.
+
+    Args:
+        masks: look at the outlines of objects, too.
+        classes: names to count; None counts all.
 
     Keys: ``images``, ``objects``, ``classes`` (name and count of each), ``left_out`` (reason to count), ``problems`` (one
     sentence per damaged image or malformed annotation).
@@ -28,7 +38,7 @@ def check_coco(
     """
     if not images.is_dir():
         raise DataError(f"no image folder {images}: it does not exist or is not a folder")
-    file = read_coco(annotations, segmentations=masks)
+    file = read_coco(annotations, classes, segmentations=masks)
     counts = Counter(label for record in file.images for label in record.labels)
     jobs = [(images / record.file_name, record.size) for record in file.images]
     problems = [f"{annotations}: {problem}" for problem in file.problems]
@@ -42,8 +52,12 @@ def check_coco(
     }
 
 
-def check_dota(images: Path, labels: Path, workers: int = 2, progress: bool = True) -> dict[str, Any]:
+def check_dota(
+    images: Path, labels: Path, workers: int = 2, progress: bool = True, classes: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Returns what is in a folder of images with DOTA label files, as :func:`check_coco` does; nothing is ``left_out``.
+
+    With ``classes``, lines that :class:`~rtmdet_lab.data.dota.DotaDataset` would refuse for their class are problems.
 
     ``irregular`` is the number of objects that are taken by the smallest rectangle around their corners.
 
@@ -51,14 +65,14 @@ def check_dota(images: Path, labels: Path, workers: int = 2, progress: bool = Tr
         DataError: a folder does not exist, or two images share a name.
     """
     pairs, problems = find_pairs(images, labels)
-    files = [read_label_file(pair.labels, on_bad="skip") for pair in pairs]
+    files = [read_label_file(pair.labels, vocabulary(classes), on_bad="skip") for pair in pairs]
     problems += [problem for file in files for problem in file.problems]
     problems += _bad_images([(pair.image, None) for pair in pairs], workers, progress)
     counts = Counter(name for file in files for name in file.names)
     return {
         "images": len(pairs),
-        "objects": sum(counts.values()),
-        "classes": [{"class": name, "objects": counts[name]} for name in choose_classes(counts)],
+        "objects": sum(counts[name] for name in classes or counts),
+        "classes": [{"class": name, "objects": counts[name]} for name in classes or choose_classes(counts)],
         "left_out": {},
         "irregular": sum(int(file.irregular.sum()) for file in files),
         "problems": problems,

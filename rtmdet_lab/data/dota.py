@@ -215,7 +215,7 @@ class DotaDataset:
         self.training = training
         self.title = str(folder)
         pairs, problems = find_pairs(Path(images), folder)
-        files = [read_label_file(pair.labels, _vocabulary(classes), on_bad="skip") for pair in pairs]
+        files = [read_label_file(pair.labels, vocabulary(classes), on_bad="skip") for pair in pairs]
         problems += [problem for file in files for problem in file.problems]
         _answer(problems, on_bad, folder)
         found = {name for file in files for name in file.names}
@@ -272,7 +272,7 @@ class DotaDataset:
         return image, target
 
 
-def _vocabulary(classes: Sequence[str] | None) -> list[str] | None:
+def vocabulary(classes: Sequence[str] | None) -> list[str] | None:
     """Returns the names that label files may hold: a choice of official classes does not make the others wrong."""
     official = DOTA_CLASSES["2.0"]
     if classes is None or not set(classes) <= set(official):

@@ -37,6 +37,7 @@ HELP = {
     "predict": ["--checkpoint", "--out", "--score-threshold", "--json", "examples:"],
     "data": ["generate", "check", "examples:"],
     "report": ["--static", "--json", "examples:"],
+    "sweep": ["--budget", "--seeds", "--rows", "--jobs", "--retries", "--dry-run", "--on", "--gpus-per-run", "examples:"],
 }
 
 

@@ -1,0 +1,156 @@
+"""Which runs a sweep consists of, where each lives, and which of them are done.
+
+A run's folder carries a hash of everything that decides its result. So a sweep that is repeated, after a crash or after an
+edit of the experiment, finds what it has and runs the rest; runs of an older version of a row stay beside, untouched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab.budgets import check_budget
+from rtmdet_lab.config import ExperimentConfig, to_dict
+from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.files import read_json, write_json
+from rtmdet_lab.paper_items import EXPERIMENTS_FOLDER, load_experiment
+from rtmdet_lab.records import RECORD_NAME, RunRecord, read_record
+from rtmdet_lab.variants import variant_config
+
+SPEC_NAME = "run.json"
+NOTEBOOK_NAME = "run.ipynb"
+DONE_NAME = "done.json"  # written last: the record is there, and the notebook ran to its end
+HASH_VERSION = 1  # raise it when the same settings train otherwise
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row with one seed: everything a worker needs, as plain values that go through a file."""
+
+    source: str  # name of an experiment, or the absolute path of its file
+    row: str
+    budget: str
+    seed: int
+    folder: str  # absolute; all that workers share is the folder above it
+    data_dir: str
+    overrides: dict[str, Any]
+    epochs: int
+    images: int  # per epoch, for estimates; 0 where they are not known
+    device: str = "auto"
+    retries: int = 0
+    threads: int = 0  # of the processor per run; 0: as the libraries choose
+
+    @property
+    def name(self) -> str:
+        """Returns what a person calls the run."""
+        return f"{self.row}, seed {self.seed}"
+
+    def write(self) -> Path:
+        """Writes the run into its folder and returns the file's path."""
+        path = Path(self.folder) / SPEC_NAME
+        write_json(path, dataclasses.asdict(self))
+        return path
+
+
+def read_run(path: Path) -> Run:
+    """Returns the run of a file that :meth:`Run.write` wrote.
+
+    Raises:
+        DataError: missing, damaged, or of another version.
+    """
+    content = read_json(path, "run")
+    try:
+        return Run(**content)
+    except TypeError:
+        raise DataError(f"{path} is no run of this version: start the sweep again") from None
+
+
+def plan(
+    source: str | Path,
+    budget: str,
+    seeds: Iterable[int],
+    out: str | Path,
+    *,
+    rows: Sequence[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data_dir: str | Path = "",
+    device: str = "auto",
+    retries: int = 0,
+    threads: int = 0,
+) -> list[Run]:
+    """Returns the runs of a sweep, seed by seed, so that every row has a result early.
+
+    Args:
+        rows: these alone; None takes all the budget does not leave out.
+
+    Raises:
+        UnknownNameError, SettingError: an experiment, row, budget or setting that does not exist or cannot be.
+        DataError: no data for a budget that draws none.
+    """
+    item = load_experiment(source)
+    chosen = item.budget(check_budget(budget))
+    seeds = list(dict.fromkeys(seeds))
+    if not seeds:
+        raise SettingError("no seeds: name at least one")
+    if chosen.data is None and not str(data_dir):
+        raise DataError(f"the budget {budget} trains on given data: name their folder with --data")
+    out = Path(out).resolve()
+    path = Path(source)
+    source = str(path.resolve()) if path.suffix == ".py" and path.resolve().parent != EXPERIMENTS_FOLDER else path.stem
+    settings = dict(chosen.data or {})
+    data = Path(data_dir).resolve() if str(data_dir) else out / "data" / f"{item.base.task}-{_hash(settings)}"
+    images = int(settings.get("train", 0))
+    runs = []
+    for seed in seeds:
+        for row in item.rows if rows is None else dict.fromkeys(rows):
+            if rows is None and row in chosen.skip:
+                continue
+            config = variant_config(item, row, budget, seed=seed, overrides=overrides)
+            what = content_of(config, str(data_dir) and str(data), settings)
+            folder = out / path.stem / budget / f"{_plain(row)}-seed{seed}-{_hash(what)}"
+            labels = {"source": source, "row": row, "budget": budget, "seed": seed, "folder": str(folder)}
+            rest = {"data_dir": str(data), "overrides": dict(overrides or {}), "epochs": config.train.epochs}
+            runs.append(Run(**labels, **rest, images=images, device=device, retries=retries, threads=threads))
+    return runs
+
+
+def content_of(config: ExperimentConfig, data_dir: str, generated: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns everything that decides the result of a run: its settings and what it trains on."""
+    content = to_dict(config)
+    for name in ("workers",):  # the order of samples does not depend on who reads them
+        content["train"].pop(name)
+    return {"version": HASH_VERSION, "config": content, "data": data_dir or dict(generated)}
+
+
+def finished_record(run: Run) -> RunRecord | None:
+    """Returns the record of a run that came to its end; None where there is none, or a damaged one."""
+    return written_record(run) if (Path(run.folder) / DONE_NAME).exists() else None
+
+
+def written_record(run: Run) -> RunRecord | None:
+    """Returns the record in a run's folder if it is that of this very run."""
+    try:
+        record = read_record(Path(run.folder) / RECORD_NAME)
+    except DataError:
+        return None
+    same = (record.row, record.seed, record.budget) == (run.row, run.seed, run.budget)
+    return record if same else None
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _plain(row: str) -> str:
+    """Returns a row's name as part of a folder's; the hash keeps apart what becomes equal.
+
+    >>> _plain("soft class, center and log IoU")
+    'soft-class-center-and-log-IoU'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", row).strip("-")[:60] or "row"

@@ -1,0 +1,118 @@
+"""One run of a sweep: its notebook through papermill, alone in its folder, again if it fails.
+
+Started as ``python -m rtmdet_lab.sweep.worker RUN.json`` by whatever distributes the runs. Exit codes: 0 done (now or
+before), 1 failed, 3 another worker has it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rtmdet_lab.errors import DataError, SettingError, UserError
+from rtmdet_lab.files import write_atomic, write_json
+from rtmdet_lab.paper_items import EXPERIMENTS_FOLDER
+from rtmdet_lab.sweep.plan import DONE_NAME, NOTEBOOK_NAME, Run, finished_record, read_run, written_record
+
+DONE, FAILED, TAKEN = 0, 1, 3
+LOCK_NAME = ".lock"
+ERROR_NAME = "error.txt"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the file named in ``arguments``; returns the exit code."""
+    (path,) = sys.argv[1:] if arguments is None else arguments
+    try:
+        return work(read_run(Path(path)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def work(run: Run) -> int:
+    """Brings a run to its record, unless it has one or another worker is at it.
+
+    The lock is the operating system's: it goes with the process, however that ends.
+    """
+    folder = Path(run.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_NAME)
+        lock.acquire(timeout=0)
+    except Timeout:
+        return TAKEN
+    except OSError as error:
+        print(f"error: cannot write into {folder} ({error.strerror}): free space or choose another --out", file=sys.stderr)
+        return FAILED
+    with lock:
+        if finished_record(run) is not None:
+            return DONE
+        for attempt in range(run.retries + 1):
+            message = _attempt(run)
+            if message is None:
+                (folder / ERROR_NAME).unlink(missing_ok=True)
+                write_json(folder / DONE_NAME, {"attempts": attempt + 1})
+                return DONE
+            write_atomic(folder / ERROR_NAME, message.encode())
+            print(f"{run.name}: {message}", file=sys.stderr, flush=True)
+        return FAILED
+
+
+def _attempt(run: Run) -> str | None:
+    """Executes the notebook once; returns what went wrong, or None. The notebook of a failure stays, beside later ones."""
+    import papermill
+
+    folder = Path(run.folder)
+    notebook = folder / NOTEBOOK_NAME
+    if notebook.exists():  # of a failure, or of a worker that was killed
+        number = 1 + len(list(folder.glob("failed-*.ipynb")))
+        notebook.rename(folder / f"failed-{number}.ipynb")
+    if run.threads:
+        os.environ["OMP_NUM_THREADS"] = str(run.threads)  # the kernel inherits it
+    source = run_notebook()
+    parameters = {
+        "experiment": run.source,
+        "row": run.row,
+        "budget": run.budget,
+        "data_dir": run.data_dir,
+        "overrides": run.overrides,
+        "out_dir": run.folder,
+        "seed": run.seed,
+        "device": run.device,
+    }
+    try:
+        papermill.execute_notebook(
+            str(source), str(notebook), parameters, kernel_name="python3", cwd=str(source.parent), progress_bar=False
+        )
+    except papermill.PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue} (cell {error.exec_count} of {notebook})"
+    except Exception as error:  # a kernel that died, a full disk: the other runs go on
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'} ({notebook})"
+    if written_record(run) is None:
+        return f"the notebook ended without the record of this run in {folder}"
+    return None
+
+
+def run_notebook() -> Path:
+    """Returns the notebook that trains one run.
+
+    Raises:
+        DataError: it is not there, as where the package lies without its notebooks.
+        SettingError: it has no parameters cell.
+    """
+    import nbformat
+
+    path = EXPERIMENTS_FOLDER.parent / "notebooks" / "30_train.ipynb"
+    if not path.is_file():
+        raise DataError(f"notebook {path} does not exist: run the sweep from a checkout")
+    cells = nbformat.read(path, as_version=4).cells
+    if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
+        raise SettingError(f"notebook {path} has no parameters cell: tag the cell that declares them 'parameters'")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())
