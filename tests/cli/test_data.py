@@ -106,6 +106,9 @@ def test_damaged_label_line_is_one_sentence_and_code_2(capsys, tmp_path):
     code, out, _ = call(capsys, "data", "check", images, labels, "--workers", 1)
     assert code == 1
     assert f"bad: label file {labels / 'a.txt'}, line 2: " in out
+    code, out, _ = call(capsys, "data", "check", images, labels, "--workers", 1, "--classes", "raft, boat")
+    assert code == 1
+    assert "class 'ship' is not among the classes" in out
     code, _, err = call(capsys, "data", "split", images, labels, tmp_path / "out", "--workers", 1)
     assert code == 2
     assert_one_sentence(err.strip().splitlines()[-1], "rtmdet-lab data: ", str(labels / "a.txt"), "line 2")

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from rtmdet_lab.data.check import check_coco, check_dota
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -125,3 +127,79 @@ def test_outlines_are_looked_at_when_asked(images):
         problems, ("annotation 2 has a polygon of 2", "annotation 3 has run", "annotation 4"), strict=True
     ):
         assert_one_sentence(problem, str(path), words)
+
+
+SQUARE = [8.0, 8.0, 40.0, 8.0, 40.0, 24.0, 8.0, 24.0]  # the outline of made annotations
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "words"),
+    [
+        ([SQUARE[:4]], "a polygon of 2 points"),
+        ([SQUARE, [1.0, 1.0]], "a polygon of 1 points"),
+        ([[value + 100 for value in SQUARE]], "outside of its image"),
+        ([[value + 24 for value in SQUARE]], "disagrees with its bbox"),
+        ([[8.0, 8.0, 40.0, float("nan"), 40.0, 24.0]], "finite x, y pairs"),
+        ({"size": [32, 64], "counts": [32 * 64]}, "size [32, 64], but its image has [64, 64]"),
+        ({"size": [64, 64], "counts": [32 * 64]}, "2048 pixels in all"),
+        (None, "has no segmentation"),
+    ],
+)
+def test_bad_outline_is_listed_refused_or_left_out(segmentation, words, images):
+    entries = [annotation(41, 1, segmentation=segmentation), annotation(42, 1, segmentation=[SQUARE])]
+    path = write_annotations(images.parent / "instances.json", content([image(1)], entries))
+    report = check_coco(images, path, workers=1, progress=False, masks=True)
+    assert report["objects"] == len(report["problems"]) == 1
+    assert_one_sentence(report["problems"][0], str(path), "annotation 41 ", words)
+    with pytest.raises(DataError) as error:
+        CocoDataset(images, path, training=True, outlines=True)
+    assert_one_sentence(error.value, str(path), "annotation 41 ", words)
+    with pytest.warns(UserWarning, match="annotation 41 "):
+        data = CocoDataset(images, path, training=True, outlines=True, on_bad="skip")
+    assert len(data.load(0)[1]["labels"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("10 10 20 20 30 30 40 40 ship 0", "on one line"),
+        ("10 10 10 10 10 10 10 10 ship 0", "on one line"),
+        ("10 10 30 10 30 10 10 10 ship 0", "on one line"),  # without width
+        ("10 10 nan 10 30 20 10 20 ship 0", "coordinate 3 is nan"),
+        ("10 10 30 10 30 20 ship 0", "coordinate 7 is 'ship'"),
+        ("10 10 30 10 30 20 10 20 shipp 0", "did you mean 'ship'?"),
+        ("10 10 30 10 30 20 10 20", "no class"),
+    ],
+)
+def test_bad_label_line_is_listed_refused_or_left_out(line, words, tmp_path):
+    images, labels = write_dota(tmp_path, {"a": [SHIP, line], "b": [SHIP]})
+    report = check_dota(images, labels, workers=1, progress=False, classes=["ship", "plane"])
+    assert (report["objects"], len(report["problems"])) == (2, 1)
+    assert_one_sentence(report["problems"][0], str(labels / "a.txt"), "line 2", words)
+    with pytest.raises(DataError) as error:
+        DotaDataset(images, labels, ["ship", "plane"], training=True)
+    assert_one_sentence(error.value, str(labels / "a.txt"), "line 2", words)
+    with pytest.warns(UserWarning, match="line 2"):
+        data = DotaDataset(images, labels, ["ship", "plane"], training=True, on_bad="skip")
+    assert [len(data.load(index)[1]["labels"]) for index in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("corners", ["10 10 30 20 30 10 10 20", "10 10 30 10 15 12 10 20"], ids=["crossing", "dented"])
+def test_odd_corners_are_counted_and_learned_by_their_rectangle(corners, tmp_path):
+    images, labels = write_dota(tmp_path, {"a": [SHIP, f"{corners} ship 0"]})
+    report = check_dota(images, labels, workers=1, progress=False)
+    assert (report["objects"], report["irregular"], report["problems"]) == (2, 1, [])
+    with pytest.warns(UserWarning, match=r"1 objects .* cross or are not convex"):
+        data = DotaDataset(images, labels, training=True)
+    assert (data.load(0)[1]["boxes"][:, 2:4] > 1).all()
+
+
+def test_chosen_classes_are_counted_and_official_ones_left_out_are_no_problem(tmp_path, images):
+    folders = write_dota(tmp_path / "dota", {"a": [SHIP, TILTED]})
+    report = check_dota(*folders, workers=1, progress=False, classes=["ship"])
+    assert (report["objects"], report["classes"], report["problems"]) == (1, [{"class": "ship", "objects": 1}], [])
+    report = check_dota(*folders, workers=1, progress=False, classes=["ship", "raft"])
+    assert_one_sentence(report["problems"][0], "a.txt", "line 2", "'plane'")
+    path = write_annotations(images.parent / "instances.json", content([image(1)], [annotation(1, 1), annotation(2, 1, 7)]))
+    report = check_coco(images, path, workers=1, progress=False, classes=["tall"])
+    assert (report["objects"], report["classes"]) == (1, [{"class": "tall", "objects": 1}])
