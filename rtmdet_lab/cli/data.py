@@ -18,7 +18,8 @@ EXAMPLES = """examples:
   rtmdet-lab data check DOTA/train/images DOTA/train/labelTxt
   rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/split --workers 4
   rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/ms --patch 1024 --overlap 500 --scales 0.5,1,1.5
-  rtmdet-lab data hrsc HRSC2016/FullDataSet/Annotations HRSC2016/FullDataSet/labelTxt
+  rtmdet-lab data hrsc HRSC2016/Annotations data/hrsc/train/labelTxt --list HRSC2016/ImageSets/train.txt \\
+      --images HRSC2016/AllImages
 
 The split of the published rotated models is the default one (1024, 200 shared); their multi-scale split is the one with
 --overlap 500 --scales 0.5,1,1.5."""
@@ -68,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hrsc.add_argument("annotations", type=Path, help="folder of the .xml files")
     hrsc.add_argument("labels", type=Path, help="folder to write the label files to")
     hrsc.add_argument("--list", type=Path, metavar="FILE", help="only the images named in it, one per line (ImageSets)")
+    hrsc.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="folder of all images: link those converted into images/ beside LABELS"
+    )
     add_json(hrsc)
 
 
@@ -166,9 +170,11 @@ def _hrsc(args: argparse.Namespace) -> int:
             names = args.list.read_text().split()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the list {args.list}: {error}") from None
-    result = convert_hrsc(args.annotations, args.labels, names)
+    result = convert_hrsc(args.annotations, args.labels, names, images=args.images)
     print(f"{result['files']} files, {result['objects']} objects of which {result['difficult']} are difficult")
-    print(f"labels             {result['labels']}")
+    for name in ("images", "labels"):
+        if result[name]:
+            print(f"{name:18} {result[name]}")
     print("""train with --set 'data.classes=["ship"]', or the other classes of DOTA get outputs, too""")
     write_result(args, result)
     return 0

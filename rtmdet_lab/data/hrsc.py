@@ -7,15 +7,16 @@ is taken: everything is a "ship", difficult ones are marked as such.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
 from tqdm import tqdm
 
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.files import write_atomic
+from rtmdet_lab.data.dota import find_pairs
+from rtmdet_lab.errors import DataError, StorageError
+from rtmdet_lab.files import require_writable, write_atomic
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 HRSC_CLASS = "ship"
@@ -24,17 +25,25 @@ _FIELDS = ("mbox_cx", "mbox_cy", "mbox_w", "mbox_h", "mbox_ang")
 
 
 def convert_hrsc(
-    annotations: str | Path, out: str | Path, names: Sequence[str] | None = None, progress: bool = True
+    annotations: str | Path,
+    out: str | Path,
+    names: Sequence[str] | None = None,
+    progress: bool = True,
+    images: str | Path | None = None,
 ) -> dict:
     """Writes one label file into ``out`` for every XML file of the folder ``annotations``; images stay where they are.
 
     Args:
         names: images to convert, by name without suffix (a split's list); None converts all.
+        images: folder of all images; those that are converted are linked into the folder ``images`` beside ``out``, since
+            a data set has no images without label files.
 
-    Returns: ``files``, ``objects`` and ``difficult`` (counts), ``labels`` (the folder written).
+    Returns: ``files``, ``objects`` and ``difficult`` (counts), ``labels`` (the folder written), ``images`` (that of the
+        links, or None).
 
     Raises:
         DataError: no such folder or image, a file that is not HRSC XML; names the file and the object.
+        StorageError: a folder cannot be written.
     """
     annotations, out = Path(annotations), Path(out)
     if not annotations.is_dir():
@@ -46,16 +55,42 @@ def convert_hrsc(
         if name not in paths:
             raise DataError(f"image {name} of the list has no annotation file {annotations / name}.xml: add it")
     chosen = paths if names is None else {name: paths[name] for name in names}
+    linked = None if images is None else _find_images(Path(images), chosen)
     read = {name: read_hrsc_file(path) for name, path in tqdm(chosen.items(), unit="file", disable=not progress)}
-    out.mkdir(parents=True, exist_ok=True)
+    require_writable(out)
     for name, (boxes, difficult) in read.items():  # nothing is written unless everything could be read
         text = "".join(
             " ".join(f"{value:.2f}" for value in quad) + f" {HRSC_CLASS} {int(flag)}\n"
             for quad, flag in zip(rboxes_to_quads(boxes).tolist(), difficult, strict=True)
         )
-        write_atomic(out / f"{name}.txt", lambda file, text=text: file.write(text.encode()))
+        write_atomic(out / f"{name}.txt", text.encode())
+    if linked is not None:
+        _link(linked, out.parent / "images")
     flags = [flag for _, difficult in read.values() for flag in difficult]
-    return {"files": len(read), "objects": len(flags), "difficult": sum(flags), "labels": str(out)}
+    return {"files": len(read), "objects": len(flags), "difficult": sum(flags), "labels": str(out)} | {
+        "images": None if linked is None else str(out.parent / "images")
+    }
+
+
+def _find_images(folder: Path, names: Collection[str]) -> list[Path]:
+    pairs, _ = find_pairs(folder, None)
+    paths = {pair.image_id: pair.image for pair in pairs}
+    for name in names:
+        if name not in paths:
+            raise DataError(f"image folder {folder} has no image {name}: add it, or leave its annotation file out")
+    return [paths[name] for name in names]
+
+
+def _link(paths: Sequence[Path], folder: Path) -> None:
+    require_writable(folder)
+    for path in paths:
+        link = folder / path.name
+        if link.exists() and link.samefile(path):
+            continue
+        try:
+            link.symlink_to(path.resolve())
+        except OSError as error:
+            raise StorageError(f"cannot link {path} as {link} ({error.strerror}): choose a new folder") from error
 
 
 def read_hrsc_file(path: Path) -> tuple[torch.Tensor, list[bool]]:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.hrsc import convert_hrsc
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.data.layout import find_dota
+from rtmdet_lab.errors import DataError, StorageError
 from rtmdet_lab.geometry.rotated import rotated_iou
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -50,7 +51,8 @@ def test_boxes_come_back_from_the_reader_of_rotated_sets(tmp_path):
         c=xml(ship()),
     )
     result = convert_hrsc(source, tmp_path / "labelTxt", progress=False)
-    assert {**result, "labels": None} == {"files": 3, "objects": 6, "difficult": 0, "labels": None}
+    counts = {"files": 3, "objects": 6, "difficult": 0}
+    assert result == {**counts, "labels": str(tmp_path / "labelTxt"), "images": None}
     images = tmp_path / "images"
     images.mkdir()
     for name in "abc":
@@ -83,6 +85,34 @@ def test_list_chooses_images(tmp_path, capsys):
     code, _, err = call(capsys, "data", "hrsc", source, tmp_path / "out", "--list", tmp_path / "val.txt")
     assert code == 2
     assert_one_sentence(err.strip(), "missing", "annotation file")
+
+
+def test_images_of_a_list_are_linked_beside_their_labels(tmp_path, capsys):
+    source = write(tmp_path / "xml", a=xml(ship()), b=xml(ship()), c=xml())
+    images = tmp_path / "AllImages"
+    images.mkdir()
+    for name in "ab":
+        Image.fromarray(np.full((60, 90, 3), ord(name), np.uint8)).save(images / f"{name}.bmp")
+    for split, names in {"train": "a", "val": "b"}.items():
+        (tmp_path / f"{split}.txt").write_text(names)
+        arguments = ["--list", tmp_path / f"{split}.txt", "--images", images]
+        for _ in range(2):  # again changes nothing
+            code, out, _ = call(capsys, "data", "hrsc", source, tmp_path / "set" / split / "labelTxt", *arguments)
+            assert code == 0
+            assert str(tmp_path / "set" / split / "images") in out
+    paths = find_dota(tmp_path / "set")
+    data = DotaDataset(paths["data.val_images"], paths["data.val_annotations"], ["ship"])
+    assert [int(data.load(index)[0].max()) for index in range(len(data))] == [ord("b")]
+    with pytest.raises(DataError) as error:
+        convert_hrsc(source, tmp_path / "all" / "labelTxt", progress=False, images=images)
+    assert_one_sentence(error.value, str(images), "no image c")
+    assert not (tmp_path / "all").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.fromarray(np.zeros((60, 90, 3), np.uint8)).save(other / "a.bmp")
+    with pytest.raises(StorageError) as error:
+        convert_hrsc(source, tmp_path / "set" / "train" / "labelTxt", ["a"], progress=False, images=other)
+    assert_one_sentence(error.value, "a.bmp", "new folder")
 
 
 @pytest.mark.parametrize(
