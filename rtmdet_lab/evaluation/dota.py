@@ -124,7 +124,7 @@ def _match(found: Detections | None, truth: Targets, num_classes: int) -> dict[i
     return matches
 
 
-def _answers(one: _Matches, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+def answers(one: _Matches, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns which detections of an image are right and which count at all, (D,) bool each."""
     hit = one.overlaps >= threshold
     if not hit.any():
@@ -141,7 +141,7 @@ def _curve(matches: Sequence[_Matches], threshold: float) -> tuple[np.ndarray, n
     total = sum(int((~one.difficult).sum()) for one in matches)
     if total == 0:
         return None
-    right, counts = zip(*(_answers(one, threshold) for one in matches), strict=True)
+    right, counts = zip(*(answers(one, threshold) for one in matches), strict=True)
     kept = np.concatenate(counts)
     order = np.argsort(-np.concatenate([one.scores for one in matches])[kept], kind="stable")
     true = np.cumsum(np.concatenate(right)[kept][order])
@@ -184,11 +184,11 @@ class DotaEvaluator:
         self.classes = list(classes)
         self.use_07_metric = use_07_metric
         self.images: dict[Any, dict[int, _Matches]] = {}
-        self._ap: np.ndarray | None = None
+        self._ap: dict[bool, np.ndarray] = {}
 
     def add(self, detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
         """Adds the images of one batch; boxes (N, 5) of both are in original pixels. An image counts once."""
-        self._ap = None
+        self._ap = {}
         for found, truth in zip(detections, targets, strict=True):
             image_id = truth.meta.image_id if truth.meta is not None else None
             number = ("number", len(self.images)) if image_id is None else image_id
@@ -203,15 +203,19 @@ class DotaEvaluator:
 
     def merge(self, states: Sequence[dict[Any, dict[int, _Matches]]]) -> None:
         """Takes the union of several processes' states; an image that two processes saw counts once."""
-        self._ap = None
+        self._ap = {}
         self.images = {}
         for state in states:
             for image, matches in state.items():
                 self.images.setdefault(image, matches)
 
-    def summary(self) -> dict[str, float]:
-        """Returns AP (mean over overlaps 0.5 to 0.95), AP50 and AP75 over the classes with objects; -1 without any."""
-        ap = self._scored()
+    def summary(self, use_07_metric: bool | None = None) -> dict[str, float]:
+        """Returns AP (mean over overlaps 0.5 to 0.95), AP50 and AP75 over the classes with objects; -1 without any.
+
+        Args:
+            use_07_metric: None takes the evaluator's own.
+        """
+        ap = self._scored(use_07_metric)
         values = {"AP": _mean([_mean(row) for row in ap]), "AP50": _mean(ap[0]), "AP75": _mean(ap[5])}
         return {name: -1.0 if np.isnan(value) else value for name, value in values.items()}
 
@@ -247,7 +251,7 @@ class DotaEvaluator:
         shares = []
         for number, matches in enumerate(self.images.values()):
             total = sum(int((~one.difficult).sum()) for one in matches.values())
-            hits = sum(int(_answers(one, iou)[0].sum()) for one in matches.values())
+            hits = sum(int(answers(one, iou)[0].sum()) for one in matches.values())
             if total:
                 shares.append((number, hits / total, total))
         return [(number, share) for number, share, _ in sorted(shares, key=lambda row: (row[1], -row[2], row[0]))]
@@ -255,13 +259,14 @@ class DotaEvaluator:
     def _of(self, label: int) -> list[_Matches]:
         return [matches[label] for matches in self.images.values() if label in matches]
 
-    def _scored(self) -> np.ndarray:
+    def _scored(self, use_07_metric: bool | None = None) -> np.ndarray:
         """Returns AP per overlap and class, (10, C)."""
-        if self._ap is None:
+        old = self.use_07_metric if use_07_metric is None else use_07_metric
+        if old not in self._ap:
             classes = range(len(self.classes))
-            rows = [[_average_precision(self._of(one), at, self.use_07_metric) for one in classes] for at in IOU_THRESHOLDS]
-            self._ap = np.array(rows).reshape(len(IOU_THRESHOLDS), len(self.classes))
-        return self._ap
+            rows = [[_average_precision(self._of(one), at, old) for one in classes] for at in IOU_THRESHOLDS]
+            self._ap[old] = np.array(rows).reshape(len(IOU_THRESHOLDS), len(self.classes))
+        return self._ap[old]
 
 
 def write_submission(detections: Sequence[Detections], classes: Sequence[str], path: str | Path) -> Path:
