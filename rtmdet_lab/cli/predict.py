@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
                 _draw(path, found, classes, args.out / next(drawings), args.score_threshold)
     for result in results:
         print(f"\n{result['image']}: {len(result['detections'])} objects")
-        print_table([{**one, "box": " ".join(f"{value:.1f}" for value in one["box"])} for one in result["detections"]])
+        print_table([_shown(one) for one in result["detections"]])
     if args.out:
         print(f"\ndrawings: {args.out}")
     if args.submission is not None:
@@ -99,8 +99,16 @@ def window_bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _plain(found: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    return [{"class": classes[label], "score": score, "box": box} for label, score, box in rows]
+    """Returns what goes into a file: boxes in pixels, masks as COCO's compressed run lengths."""
+    from rtmdet_lab.geometry.masks import encode_masks
+
+    masks = [{}] * len(found) if found.masks is None else [{"mask": one} for one in encode_masks(found.masks)]
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), masks, strict=True)
+    return [{"class": classes[label], "score": score, "box": box, **mask} for label, score, box, mask in rows]
+
+
+def _shown(one: dict[str, Any]) -> dict[str, Any]:
+    return {"class": one["class"], "score": one["score"], "box": " ".join(f"{value:.1f}" for value in one["box"])}
 
 
 def drawing_names(paths: Sequence[Path]) -> list[str]:

@@ -12,6 +12,8 @@ import pytest
 
 from rtmdet_lab.cli.predict import window_bar
 from rtmdet_lab.config import to_dict
+from rtmdet_lab.geometry.masks import decode_segmentation
+from rtmdet_lab.inference import predict
 from rtmdet_lab.models.checkpoints import save_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -107,6 +109,22 @@ def test_large_images_are_cut_and_their_windows_counted(capsys, turned, tmp_path
         lines = [line.split() for name in archive.namelist() for line in archive.read(name).decode().splitlines()]
     assert {len(line) for line in lines} == {10}
     assert sorted(line[0] for line in lines) == sorted(Path(one["image"]).stem for one in results for _ in one["detections"])
+
+
+def test_masks_are_written_as_run_lengths_of_the_image(capsys, made, tmp_path):
+    settings = {"task": "instance", "model.size": "tiny"}
+    task, config = make_task(**settings), to_dict(make_config(**settings))
+    path = tmp_path / "best.safetensors"
+    save_weights(path, task.model.state_dict(), model="rtmdet-ins-tiny", classes=("wide", "tall"), config=config)
+    options = ["--json", tmp_path / "found.json", "--out", tmp_path / "drawn"]
+    code, out, _ = call(capsys, *arguments(path, made / "val" / "1.png", options=options))
+    assert code == 0
+    assert "counts" not in out
+    (result,) = json.loads((tmp_path / "found.json").read_text())
+    found = predict(task.model, made / "val" / "1.png", input_size=64, score_threshold=0.005, max_per_image=3)[0]
+    assert len(result["detections"]) == 3
+    for one, mask in zip(result["detections"], found.masks, strict=True):
+        assert decode_segmentation(one["mask"], (64, 64)).tolist() == mask.tolist()
 
 
 def test_several_looks_find_more(capsys, made, weights, tmp_path):
