@@ -71,9 +71,13 @@ def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_
 
 
 def scores_by_kind(task: Task, evaluator: Any) -> dict[str, dict[str, float]]:
-    """Returns an evaluator's numbers by what was scored: "bbox", "segm" or "rotated"."""
+    """Returns an evaluator's numbers by what was scored: "bbox", "segm" or "rotated".
+
+    Rotated boxes have them twice: "rotated" as DOTA defines precision (VOC 2007) and "rotated_area" by the area under the
+    curve (VOC 2012), which HRSC2016 is reported with, too.
+    """
     if task.name == "rotated":
-        return {"rotated": evaluator.summary()}
+        return {"rotated": evaluator.summary(), "rotated_area": evaluator.summary(use_07_metric=False)}
     return {kind: evaluator.summary(kind) for kind in (("bbox", "segm") if task.name == "instance" else ("bbox",))}
 
 

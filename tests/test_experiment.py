@@ -327,7 +327,7 @@ def test_other_tasks_run_from_generated_data_to_a_record_and_back(task, tmp_path
     assert trained.name == task
     source = open_evaluation(trained, config.data.val_images, config.data.val_annotations)
     scores = scores_by_kind(trained, evaluate(trained, source))
-    assert set(scores) == {"instance": {"bbox", "segm"}, "rotated": {"rotated"}}[task]
+    assert set(scores) == {"instance": {"bbox", "segm"}, "rotated": {"rotated", "rotated_area"}}[task]
     for name, value in scores["segm" if task == "instance" else "rotated"].items():
         assert value == pytest.approx(record.metrics[name], abs=1e-6)
     image, _ = source.load(0)

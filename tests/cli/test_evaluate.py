@@ -176,4 +176,6 @@ def test_rotated_model_is_scored_on_whole_images_by_windows(capsys, tmp_path):
         code, out, _ = call(capsys, *command, *options, "--json", tmp_path / "r.json", "--progress", "silent")
         assert code == 0
         assert f"on 2 images of {labels}, input {side}" in out
-        assert set(json.loads((tmp_path / "r.json").read_text())["rotated"]) == {"AP", "AP50", "AP75"}
+        scores = json.loads((tmp_path / "r.json").read_text())
+        assert set(scores["rotated"]) == set(scores["rotated_area"]) == {"AP", "AP50", "AP75"}
+        assert "rotated_area" in out

@@ -207,6 +207,17 @@ def test_evaluator_averages_over_overlaps():
     assert area.summary()["AP50"] == pytest.approx(evaluate_dota(detections, targets, 3, 0.5, False)["mAP"])
 
 
+def test_both_definitions_of_precision_come_from_one_evaluator():
+    # One of two objects found: recalls 0 to 0.5 are reached, 6 of 11; the area is 1/2.
+    evaluator = DotaEvaluator(["ship"])
+    evaluator.add([found([box(20)], [0.9])], [truth([box(20), box(70)])])
+    assert evaluator.summary()["AP50"] == pytest.approx(6 / 11)
+    assert evaluator.summary(use_07_metric=False)["AP50"] == pytest.approx(1 / 2)
+    assert evaluator.summary()["AP50"] == pytest.approx(6 / 11)
+    evaluator.add([found([box(20)], [0.9])], [truth([box(20)])])
+    assert evaluator.summary(use_07_metric=False)["AP50"] == pytest.approx(2 / 3)
+
+
 def test_evaluators_of_several_processes_are_united():
     images = made_images(3, count=5)
     alone = DotaEvaluator(CLASSES)
