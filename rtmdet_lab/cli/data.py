@@ -175,6 +175,6 @@ def _hrsc(args: argparse.Namespace) -> int:
     for name in ("images", "labels"):
         if result[name]:
             print(f"{name:18} {result[name]}")
-    print("""train with --set 'data.classes=["ship"]', or the other classes of DOTA get outputs, too""")
+    print("train with --classes ship, or the other classes of DOTA get outputs, too")
     write_result(args, result)
     return 0
