@@ -117,7 +117,7 @@ def run(
     """Trains and evaluates what ``config`` says, and returns the record it leaves in ``out_dir``.
 
     ``out_dir`` gets the files of :func:`~rtmdet_lab.training.loop.fit`, the validation detections in COCO form
-    (``predictions.json``) and ``results.json``.
+    or, with an angle, in ours (``predictions.json``) and ``results.json``.
 
     Args:
         device: "cpu", "cuda", or "auto": the GPU where there is one.
@@ -140,8 +140,11 @@ def run(
         freeze_norm=report is not None and report.folded_norm,
     )
     evaluator = evaluate(task, val, device=chosen, reporter=Silent())  # the training has told which images it skipped
-    if task.name != "rotated":  # COCO's result format has no rotated boxes
-        write_json(out_dir / PREDICTIONS_NAME, with_file_ids(evaluator.results, val.category_ids))
+    if task.name == "rotated":
+        results = [one for found in evaluator.results.values() for one in found]
+    else:
+        results = with_file_ids(evaluator.results, val.category_ids)
+    write_json(out_dir / PREDICTIONS_NAME, results)
     complexity = measure_complexity(task.model, task.config.test.input_size)
     record = RunRecord(
         model=TASK_PREFIX[task.name] + task.config.model.size,

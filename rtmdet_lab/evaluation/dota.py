@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtmdet_lab.errors import DataError, did_you_mean
+from rtmdet_lab.evaluation.dota_files import to_rotated_results
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
 from rtmdet_lab.structures import Detections, Targets
@@ -184,6 +185,7 @@ class DotaEvaluator:
         self.classes = list(classes)
         self.use_07_metric = use_07_metric
         self.images: dict[Any, dict[int, _Matches]] = {}
+        self.results: dict[Any, list[dict[str, Any]]] = {}  # detections by image, as they go into a file
         self._ap: dict[bool, np.ndarray] = {}
 
     def add(self, detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
@@ -196,18 +198,20 @@ class DotaEvaluator:
                 raise DataError(f"detections of image {found.meta.image_id!r} were given with the objects of {image_id!r}")
             if number not in self.images:
                 self.images[number] = _match(found, truth, len(self.classes))
+                self.results[number] = to_rotated_results(found, image_id, self.classes)
 
-    def state(self) -> dict[Any, dict[int, _Matches]]:
+    def state(self) -> tuple[dict[Any, dict[int, _Matches]], dict[Any, list[dict[str, Any]]]]:
         """Returns what was collected, to be gathered from several processes."""
-        return self.images
+        return self.images, self.results
 
-    def merge(self, states: Sequence[dict[Any, dict[int, _Matches]]]) -> None:
+    def merge(self, states: Sequence[tuple[dict[Any, dict[int, _Matches]], dict[Any, list[dict[str, Any]]]]]) -> None:
         """Takes the union of several processes' states; an image that two processes saw counts once."""
         self._ap = {}
-        self.images = {}
-        for state in states:
-            for image, matches in state.items():
+        self.images, self.results = {}, {}
+        for images, results in states:
+            for image, matches in images.items():
                 self.images.setdefault(image, matches)
+                self.results.setdefault(image, results[image])
 
     def summary(self, use_07_metric: bool | None = None) -> dict[str, float]:
         """Returns AP (mean over overlaps 0.5 to 0.95), AP50 and AP75 over the classes with objects; -1 without any.
