@@ -219,12 +219,13 @@ class TrainConfig:
     compile: bool = False
     freeze_norm: bool | None = None  # batch norm in eval mode; None: only when loaded weights have it folded in
     val_interval: int = 10  # epochs between validations; every epoch in the weak stage
+    keep_every: int = 0  # epochs between weight files that are kept, the untrained one included; 0: none are
     workers: int = 2  # loader processes
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "val_interval", "ema_gamma"):
             _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
-        for name in ("weak_epochs", "warmup_steps", "warmup_factor", "workers", "momentum", "weight_decay"):
+        for name in ("weak_epochs", "warmup_steps", "warmup_factor", "workers", "momentum", "weight_decay", "keep_every"):
             _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "zero or more")
         _require(self.lr is None or self.lr >= 0, "train.lr", self.lr, "zero or more")
         _require(0 <= self.lr_floor <= 1, "train.lr_floor", self.lr_floor, "between 0 and 1")

@@ -37,6 +37,7 @@ from rtmdet_lab.training.state import STATE_NAME, TrainState, read_state
 
 GPU_CHECK_INTERVAL = 20  # batches between looks at the loss: each look waits for the device
 BEST_NAME, LAST_NAME = "best.safetensors", "last.safetensors"
+KEPT_NAME = "epoch-{:04d}.safetensors"  # of ``train.keep_every``: weights after so many epochs
 
 
 class NonFiniteLossError(UserError, ArithmeticError):
@@ -58,7 +59,8 @@ def fit(
     """Trains ``task`` as its config says and returns the history, one record per epoch.
 
     Writes to ``out_dir``: ``last.state`` (to resume), ``last.safetensors`` and ``best.safetensors`` (averaged weights),
-    ``metrics.jsonl`` and TensorBoard events. The task's model ends with the best weights.
+    ``epoch-NNNN.safetensors`` as often as ``train.keep_every`` says, ``metrics.jsonl`` and TensorBoard events. The task's
+    model ends with the best weights.
 
     Args:
         resume: continue the run in ``out_dir``; "auto" does so if there is one. Without it, such a folder is refused.
@@ -135,6 +137,8 @@ class _Run:
             f"training {TASK_PREFIX[self.task.name]}{self.config.model.size} on {images} images of {self.train_source.title}"
         )
         self.reporter.start(epochs, self.batches, state.epoch, title)
+        if state.step == 0:
+            self.keep_weights()
         for stage in self.stages:
             if state.epoch >= stage.first_epoch + stage.epochs:
                 continue
@@ -277,9 +281,16 @@ class _Run:
                 state.best = score
                 self.save_weights(BEST_NAME)
             self.save_weights(LAST_NAME)
+            self.keep_weights()
             state.save(self.out_dir)
             self.log.write(record)
         self.reporter.epoch(record, state.history)
+
+    def keep_weights(self) -> None:
+        """Writes a file of its own for the epochs done so far, where ``train.keep_every`` asks for one."""
+        every = self.config.train.keep_every
+        if every and self.state.epoch % every == 0 and rank() == 0:
+            self.save_weights(KEPT_NAME.format(self.state.epoch))
 
     def save_weights(self, name: str) -> None:
         weights, config = self.state.weights.state_dict(), to_dict(self.config)
@@ -295,6 +306,16 @@ class _Run:
             f"stopped in {done} of {self.batches}; the state is saved in {self.out_dir}, continue with --resume",
             request.signum,
         )
+
+
+def kept_weights(out_dir: Path) -> dict[int, Path]:
+    """Returns the weight files that ``train.keep_every`` left in a run's folder, by epochs done, the first one first."""
+    found = {}
+    for path in out_dir.glob("epoch-*.safetensors"):
+        number = path.stem.removeprefix("epoch-")
+        if number.isdecimal() and path.name == KEPT_NAME.format(int(number)):
+            found[int(number)] = path
+    return dict(sorted(found.items()))
 
 
 def load_best(weights: nn.Module, out_dir: Path, model: nn.Module) -> None:

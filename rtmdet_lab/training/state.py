@@ -17,7 +17,14 @@ from rtmdet_lab.training.ema import ModelEMA
 STATE_NAME = "last.state"
 FORMAT = 1
 # Settings that may change between a run and its continuation: they do not touch the weights.
-FREE_SETTINGS = ("test.batch_size", "data.train_images", "data.train_annotations", "data.val_images", "data.val_annotations")
+FREE_SETTINGS = (
+    "test.batch_size",
+    "train.keep_every",
+    "data.train_images",
+    "data.train_annotations",
+    "data.val_images",
+    "data.val_annotations",
+)
 
 
 @dataclass

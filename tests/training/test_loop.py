@@ -20,7 +20,7 @@ from rtmdet_lab.errors import DataError, StorageError
 from rtmdet_lab.models.checkpoints import read_checkpoint
 from rtmdet_lab.training import loop
 from rtmdet_lab.training.interrupt import TrainingInterrupted
-from rtmdet_lab.training.loop import NonFiniteLossError, fit
+from rtmdet_lab.training.loop import NonFiniteLossError, fit, kept_weights
 from rtmdet_lab.training.state import STATE_NAME
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -67,6 +67,41 @@ def test_mean_loss_of_an_epoch_is_that_of_its_batches(tmp_path):
     # The reporter is told the mean so far: of the first batch that is its own loss, at the end the epoch's.
     assert [step[:2] for step in recorder.steps] == [(0, 1), (0, 2)]
     assert recorder.steps[-1][2] == history[0]["losses"]
+
+
+def test_weights_are_kept_as_often_as_asked_from_the_untrained_ones_on(tmp_path):
+    untrained = weights_of(make_task().model)
+    seen = {}
+
+    class Averages(Recorder):
+        def epoch(self, record, history):
+            seen[record["epoch"] + 1] = read_checkpoint(tmp_path / "last.safetensors").tensors
+
+    settings = {"train.epochs": 5, "train.weak_epochs": 1, "train.keep_every": 2, "train.ema": False}
+    train(tmp_path, reporter=Averages(), **settings)
+    kept = kept_weights(tmp_path)
+    assert list(kept) == [0, 2, 4]
+    first = read_checkpoint(kept[0]).tensors
+    assert all(torch.equal(first[key], untrained[key]) for key in untrained)
+    for epoch in (2, 4):
+        tensors = read_checkpoint(kept[epoch]).tensors
+        assert all(torch.equal(value, seen[epoch][key]) for key, value in tensors.items())
+    assert any(not torch.equal(value, read_checkpoint(kept[2]).tensors[key]) for key, value in first.items())
+
+
+def test_no_weights_are_kept_unless_asked_for(tmp_path):
+    train(tmp_path, **ONE_EPOCH)
+    assert kept_weights(tmp_path) == {}
+    (tmp_path / "epoch-of-iron.safetensors").touch()
+    assert kept_weights(tmp_path) == {}
+
+
+def test_run_goes_on_with_weights_kept_more_often(tmp_path):
+    settings = {"train.epochs": 2, "train.weak_epochs": 1}
+    with pytest.raises(TrainingInterrupted):
+        train(tmp_path, reporter=Recorder(stop=(0, 1)), **settings)
+    train(tmp_path, resume=True, **settings, **{"train.keep_every": 1})
+    assert list(kept_weights(tmp_path)) == [1, 2]
 
 
 @pytest.mark.parametrize(
