@@ -271,7 +271,7 @@ class CocoDataset:
         """Returns image and target number ``index``; boxes in the file's pixels.
 
         Raises:
-            DataError: the image cannot be read; names the file.
+            DataError: the image cannot be read, or has another size than its run lengths; names the file.
         """
         record = self.records[index]
         path = self.folder / record.file_name
@@ -285,11 +285,14 @@ class CocoDataset:
         if not self.training:
             target["ignore"] = torch.tensor(record.crowd, dtype=torch.bool)
             target["areas"] = torch.tensor(record.areas, dtype=torch.float32)
-        if self.outlines and self.training:
-            target["outlines"] = Outlines.from_coco([to_polygons(one, size) for one in record.segmentations])
-        elif self.outlines:
-            masks = [decode_segmentation(one, size) for one in record.segmentations]
-            target["masks"] = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, *size, dtype=torch.bool)
+        try:
+            if self.outlines and self.training:
+                target["outlines"] = Outlines.from_coco([to_polygons(one, size) for one in record.segmentations])
+            elif self.outlines:
+                masks = [decode_segmentation(one, size) for one in record.segmentations]
+                target["masks"] = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, *size, dtype=torch.bool)
+        except ValueError as error:  # run lengths of another size, where the file does not say the image's
+            raise DataError(f"annotation file {self.file.path}, image {path}: {error}") from None
         return image, target
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rtmdet_lab.geometry.masks import Polygons, decode_segmentation
 from rtmdet_lab.geometry.tracing import mask_to_polygons
 
+_MAX_COORDINATE = 1e6  # pixels; pycocotools walks along every edge, and crashes where it is too long for it
 LEAST_AGREEMENT = 0.1  # IoU of the annotated box with the box around the polygons; below, one of the two is wrong
 
 
@@ -37,6 +38,9 @@ def segmentation_problem(segmentation: Any, bbox: Sequence[float], size: tuple[i
             return f"has a polygon of {len(part) // 2} points, but at least 3 are needed"
     x = [value for part in segmentation for value in part[::2]]
     y = [value for part in segmentation for value in part[1::2]]
+    far = max(x + y, key=abs)
+    if abs(far) > _MAX_COORDINATE:
+        return f"has a polygon with the coordinate {far:g}, which is no place in an image"
     if size is not None and (min(x) >= size[1] or min(y) >= size[0] or max(x) <= 0 or max(y) <= 0):
         return "has a polygon outside of its image"
     # A pixel of slack to each side: thin objects are often drawn as a line.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,9 @@ from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.coco import CocoEvaluator, evaluate_coco
 from rtmdet_lab.structures import Detections, Targets
 from rtmdet_lab.transforms.masks import FillOutlines
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_sets import assert_one_sentence
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0]
 BBOX = [2.0, 2.0, 6.0, 6.0]
@@ -85,6 +89,7 @@ def test_every_form_gives_its_pixels_in_training_and_in_scoring(segmentation, pi
         ([[1.0, 1.0, 5.0, 5.0, 6.0]], "finite x, y pairs"),
         ([[1.0, 1.0, 5.0, float("nan"), 6.0, 1.0]], "finite x, y pairs"),
         ([[30.0, 30.0, 35.0, 30.0, 35.0, 35.0]], "outside of its image"),
+        ([[2.0, 2.0, 1e9, 2.0, 8.0, 8.0]], "coordinate 1e+09"),
         ([[14.0, 12.0, 19.0, 12.0, 19.0, 15.0]], "disagrees with its bbox"),
         ({"size": [HEIGHT + 1, WIDTH], "counts": [HEIGHT * WIDTH + WIDTH]}, "run lengths of size [17, 20]"),
         ({"size": [HEIGHT, WIDTH], "counts": [5, 5]}, "10 pixels in all"),
@@ -107,6 +112,20 @@ def test_faults_are_named_with_file_and_id_or_left_out(segmentation, words, tmp_
         data = CocoDataset(*files, outlines=True, on_bad="skip")
     assert len(data.load(0)[1]["labels"]) == 1
     assert len(CocoDataset(*files).load(0)[1]["labels"]) == 2, "detection does not read segmentations"
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_run_lengths_are_held_against_the_image_where_the_file_has_no_size(training, tmp_path):
+    other = np.zeros((HEIGHT + 1, WIDTH), np.uint8)
+    folder, path = make_set(tmp_path, compressed(other))
+    content = json.loads(path.read_text())
+    for name in ("height", "width"):
+        del content["images"][0][name]
+    path.write_text(json.dumps(content))
+    data = CocoDataset(folder, path, training=training, min_image_size=1, outlines=True)
+    with pytest.raises(DataError) as caught:
+        data.load(0)
+    assert_one_sentence(caught.value, str(path), "a.png", "[17, 20]", "[16, 20]")
 
 
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
