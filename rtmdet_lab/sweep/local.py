@@ -17,7 +17,7 @@ from rtmdet_lab.sweep.worker import DONE, ERROR_NAME, TAKEN
 from rtmdet_lab.training.interrupt import InterruptRequest
 
 POLL_S = 0.2
-WAIT_S = 10.0  # for children asked to stop: they save their state
+WAIT_S = 60.0  # for children asked to stop: they finish an optimizer step and save their state
 
 
 def run_local(runs: Sequence[Run], jobs: int, tracker: Tracker) -> int | None:

@@ -1,7 +1,7 @@
 """One run of a sweep: its notebook through papermill, alone in its folder, again if it fails.
 
 Started as ``python -m rtmdet_lab.sweep.worker RUN.json`` by whatever distributes the runs. Exit codes: 0 done (now or
-before), 1 failed, 3 another worker has it.
+before), 1 failed, 3 another worker has it, 143 stopped by SIGTERM or by the end of what started it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rtmdet_lab.errors import DataError, SettingError, UserError
 from rtmdet_lab.files import write_atomic, write_json
 from rtmdet_lab.paper_items import EXPERIMENTS_FOLDER
 from rtmdet_lab.sweep.plan import DONE_NAME, NOTEBOOK_NAME, Run, finished_record, read_run, written_record
+from rtmdet_lab.sweep.stopping import STOPPED, KernelStop
 
 DONE, FAILED, TAKEN = 0, 1, 3
 LOCK_NAME = ".lock"
@@ -25,14 +26,17 @@ ERROR_NAME = "error.txt"
 def main(arguments: list[str] | None = None) -> int:
     """Runs the file named in ``arguments``; returns the exit code."""
     (path,) = sys.argv[1:] if arguments is None else arguments
+    stop = KernelStop()
+    stop.listen()
+    stop.follow_parent()
     try:
-        return work(read_run(Path(path)))
+        return work(read_run(Path(path)), stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
 
 
-def work(run: Run) -> int:
+def work(run: Run, stop: KernelStop) -> int:
     """Brings a run to its record, unless it has one or another worker is at it.
 
     The lock is the operating system's: it goes with the process, however that ends.
@@ -51,17 +55,19 @@ def work(run: Run) -> int:
         if finished_record(run) is not None:
             return DONE
         for attempt in range(run.retries + 1):
-            message = _attempt(run)
+            message = _attempt(run, stop)
             if message is None:
                 (folder / ERROR_NAME).unlink(missing_ok=True)
                 write_json(folder / DONE_NAME, {"attempts": attempt + 1})
                 return DONE
             write_atomic(folder / ERROR_NAME, message.encode())
             print(f"{run.name}: {message}", file=sys.stderr, flush=True)
+            if stop.asked:
+                return STOPPED
         return FAILED
 
 
-def _attempt(run: Run) -> str | None:
+def _attempt(run: Run, stop: KernelStop) -> str | None:
     """Executes the notebook once; returns what went wrong, or None. The notebook of a failure stays, beside later ones."""
     import papermill
 
@@ -83,14 +89,16 @@ def _attempt(run: Run) -> str | None:
         "seed": run.seed,
         "device": run.device,
     }
+    options = {"kernel_name": "python3", "cwd": str(source.parent), "progress_bar": False}
+    options["kernel_manager_class"] = stop.manager_class()
     try:
-        papermill.execute_notebook(
-            str(source), str(notebook), parameters, kernel_name="python3", cwd=str(source.parent), progress_bar=False
-        )
+        papermill.execute_notebook(str(source), str(notebook), parameters, **options)
     except papermill.PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue} (cell {error.exec_count} of {notebook})"
     except Exception as error:  # a kernel that died, a full disk: the other runs go on
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'} ({notebook})"
+    finally:
+        stop.manager = None
     if written_record(run) is None:
         return f"the notebook ended without the record of this run in {folder}"
     return None

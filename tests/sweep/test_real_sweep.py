@@ -1,4 +1,4 @@
-"""Twelve real runs, killed at a random moment and started again: finished ones untouched, the rest completed."""
+"""Real runs, stopped and killed at a random moment and started again: finished ones untouched, the rest completed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from filelock import FileLock
 
+from rtmdet_lab.sweep import local
 from rtmdet_lab.sweep.plan import finished_record, plan
+from rtmdet_lab.sweep.stopping import STOPPED
+from rtmdet_lab.sweep.worker import LOCK_NAME
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_sweeps import write_experiment
@@ -58,3 +63,35 @@ def test_killed_sweep_goes_on_where_it_was(tmp_path):
         }
         assert (Path(run.folder) / "figures" / "history.png").exists()
         assert finished_record(run).effective == {"model.kernel_size": int(run.row)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["stopped", "left alone"])
+def test_worker_that_must_stop_saves_the_state_inside_its_epoch(how, tmp_path):
+    """Epochs of 120 batches: without its answer to the signal the state would be that of the end of one."""
+    path = write_experiment(tmp_path, "3", "5")
+    long = {"data.repeat": 5, "train.batch_size": 1, "train.epochs": 9, "train.weak_epochs": 9}
+    (run,) = plan(path, "smoke", [0], tmp_path / "out", rows=["5"], overrides=long, device="cpu", threads=1)
+    command = local.worker_command(run)
+    if how == "left alone":  # by a sweep that was killed
+        command = ["bash", "-c", '"$@" & wait', "sweep", *command]
+    folder = Path(run.folder)
+    with (folder / "worker.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env=local.worker_environment(run), stdout=log, stderr=log, start_new_session=True
+        )
+    while not (folder / "metrics.jsonl").exists():
+        assert process.poll() is None, (folder / "worker.log").read_text()
+        time.sleep(0.1)
+    time.sleep(1.0)
+    if how == "stopped":
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(60) == STOPPED
+    else:
+        process.kill()
+        process.wait()
+        with FileLock(folder / LOCK_NAME).acquire(timeout=60):
+            pass
+    assert "TrainingInterrupted: stopped in epoch" in (folder / "error.txt").read_text()
+    assert 0 < torch.load(folder / "last.state", weights_only=False)["batch"] < 120
+    assert "TrainingInterrupted" in (folder / "run.ipynb").read_text(), "as any failing cell"
