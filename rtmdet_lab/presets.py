@@ -206,6 +206,10 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     for name, tasks in TASK_LOSSES.items():
         if config.task not in tasks and getattr(config.loss, name) != getattr(defaults, name):
             raise SettingError(f"loss.{name} belongs to the task {' or '.join(tasks)}: leave it alone for {config.task}")
+    if config.task == "rotated" and config.assigner.iou_cost == "giou":
+        raise SettingError(
+            "assigner.iou_cost 'giou' is defined for upright boxes: use 'log' or 'linear' for the task rotated"
+        )
     augment = resolve_augment(config.augment, config.model.size, config.task)
     train, test = config.train, resolve_test(config.test, config.task)
     if train.lr is None:

@@ -166,6 +166,13 @@ def test_losses_of_another_task_are_refused(task, name, value):
         resolve(with_overrides(ExperimentConfig(), {"task": task, name: value}))
 
 
+def test_cost_without_a_rotated_form_is_refused_before_any_work():
+    changes = {"assigner.iou_cost": "giou"}
+    with pytest.raises(SettingError, match=r"assigner\.iou_cost 'giou'"):
+        resolve(with_overrides(ExperimentConfig(), {"task": "rotated", **changes}))
+    assert resolve(with_overrides(ExperimentConfig(), changes)).assigner.iou_cost == "giou"
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_resolved_settings_are_those_of_the_size(size):
     config = resolve(with_overrides(ExperimentConfig(), {"model.size": size}))
