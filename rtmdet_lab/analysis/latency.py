@@ -1,4 +1,4 @@
-"""Where the time of a forward pass goes: stem, stages, neck and head, on a CPU or a GPU; and the shapes on the way."""
+"""Where the time of a forward pass goes: stem, stages, neck and head, on a CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from rtmdet_lab.analysis.anatomy import PARTS, parts_of
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.models.detector import RTMDet
-
-PARTS = ("stem", "stage1", "stage2", "stage3", "stage4", "neck", "head")  # in the order they run
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,6 @@ class Latency:
     runs: int
     device: str
     threads: int  # of PyTorch, where the device is a CPU
-
-
-def parts_of(model: RTMDet) -> dict[str, nn.Module]:
-    """Returns the parts of a network by name, in the order they run."""
-    backbone = model.backbone
-    stages = {name: getattr(backbone, name) for name in PARTS[:5]}
-    return stages | {"neck": model.neck, "head": model.bbox_head}
 
 
 def measure_latency(
@@ -113,30 +105,3 @@ def _cuda_clock(device: torch.device) -> tuple[Callable[[], Any], Callable[[list
         return [begin.elapsed_time(end) for begin, end in pairwise(marks)]
 
     return mark, between
-
-
-@torch.no_grad()
-def feature_shapes(model: RTMDet, input_size: int = 640) -> dict[str, list[tuple[int, ...]]]:
-    """Returns what each part puts out for one square image, without the batch: (channels, height, width) of its maps.
-
-    The neck has one map per level; the head (points, outputs) of its classes and boxes, and (points, 169) and
-    (8, height, width) for the kernels and prototypes of masks. The model must be on the meta device: nothing is computed.
-    """
-    shapes: dict[str, list[tuple[int, ...]]] = {}
-
-    def keep(name: str, output: Any) -> None:
-        if not isinstance(output, (Tensor, tuple)):  # dense predictions
-            output = [one for one in (output.logits, output.boxes, output.kernels, output.mask_features) if one is not None]
-        outputs = [output] if isinstance(output, Tensor) else output
-        shapes[name] = [tuple(one.shape[1:]) for one in outputs]
-
-    hooks = [
-        part.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
-        for name, part in parts_of(model).items()
-    ]
-    try:
-        model(torch.empty(1, 3, input_size, input_size, device="meta"))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return shapes

@@ -1,4 +1,4 @@
-"""Latency by part: every part once, in order, and adding up; shapes of what the parts put out."""
+"""Latency by part: every part once, in order, and adding up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rtmdet_lab import create_model, fuse
-from rtmdet_lab.analysis.latency import PARTS, feature_shapes, measure_latency, parts_of
+from rtmdet_lab.analysis.anatomy import PARTS, parts_of
+from rtmdet_lab.analysis.latency import measure_latency
 from rtmdet_lab.errors import SettingError
 
 torch.set_num_threads(1)
@@ -61,29 +62,3 @@ def test_gpu_is_timed_by_its_own_clock():
 def test_impossible_requests_are_refused(options):
     with pytest.raises(SettingError, match="must be at least"):
         measure_latency(small(), **options)
-
-
-def test_shapes_are_those_of_the_published_layout():
-    with torch.device("meta"):
-        model = create_model("rtmdet-tiny", 80)
-    shapes = feature_shapes(model, 640)
-    assert shapes["stem"] == [(24, 320, 320)]
-    assert [shapes[f"stage{number}"] for number in (1, 2, 3, 4)] == [
-        [(48, 160, 160)],
-        [(96, 80, 80)],
-        [(192, 40, 40)],
-        [(384, 20, 20)],
-    ]
-    assert shapes["neck"] == [(96, 80, 80), (96, 40, 40), (96, 20, 20)]
-    assert shapes["head"] == [(8400, 80), (8400, 4)]  # 80 * 80 + 40 * 40 + 20 * 20 points
-    assert tuple(shapes) == PARTS
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("rtmdet-ins-tiny", [(84, 3), (84, 4), (84, 169), (8, 8, 8)]), ("rtmdet-r-tiny", [(84, 3), (84, 5)])],
-)
-def test_shapes_of_other_tasks(name, expected):
-    with torch.device("meta"):
-        model = create_model(name, 3)
-    assert feature_shapes(model, 64)["head"] == expected
