@@ -9,27 +9,31 @@ from typing import Any
 from rtmdet_lab.cli.common import add_json, print_table, write_result
 from rtmdet_lab.errors import DataError, SettingError
 
-EXAMPLES = """examples:
+_EXAMPLES = {
+    "generate": """\
   rtmdet-lab data generate data/scenes --train 400 --val 100 --size 256
   rtmdet-lab data generate data/few --classes triangle,ring,cross --difficulty 0.2
-  rtmdet-lab data generate data/aerial --kind aerial
+  rtmdet-lab data generate data/aerial --kind aerial""",
+    "check": """\
   rtmdet-lab data check COCO/train2017 COCO/annotations/instances_train2017.json
   rtmdet-lab data check COCO/val2017 COCO/annotations/instances_val2017.json --masks
-  rtmdet-lab data check DOTA/train/images DOTA/train/labelTxt
+  rtmdet-lab data check DOTA/train/images DOTA/train/labelTxt""",
+    "split": """\
   rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/split --workers 4
-  rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/ms --patch 1024 --overlap 500 --scales 0.5,1,1.5
+  rtmdet-lab data split DOTA/train/images DOTA/train/labelTxt DOTA/ms --overlap 500 --scales 0.5,1,1.5
+  rtmdet-lab data split DOTA/test/images - DOTA/test-windows
+(the first is the split of the published rotated models, the second their multi-scale one)""",
+    "hrsc": """\
   rtmdet-lab data hrsc HRSC2016/Annotations data/hrsc/train/labelTxt --list HRSC2016/ImageSets/train.txt \\
-      --images HRSC2016/AllImages
-
-The split of the published rotated models is the default one (1024, 200 shared); their multi-scale split is the one with
---overlap 500 --scales 0.5,1,1.5."""
+      --images HRSC2016/AllImages""",
+}
+EXAMPLES = "examples:\n" + "\n".join(_EXAMPLES.values())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    generate = actions.add_parser(
-        "generate", help="draw a data set", description="Draws a data set, the same for the same seed."
-    )
+    text = "Draws a data set, the same for the same seed."
+    generate = _action(actions, "generate", "draw a data set", text)
     generate.add_argument("folder", type=Path)
     generate.add_argument("--kind", choices=("scenes", "aerial"), default="scenes", help="COCO scenes or DOTA aerial images")
     generate.add_argument("--train", type=int, default=400, metavar="N", help="training images (400)")
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generate.add_argument("--workers", type=int, default=1, metavar="N", help="processes (1)")
     add_json(generate)
     text = "Reads every image and every annotation; exit code 1 if any is bad."
-    check = actions.add_parser("check", help="look for damage", description=text)
+    check = _action(actions, "check", "look for damage", text)
     check.add_argument("images", type=Path, help="folder of the images")
     check.add_argument("annotations", type=Path, help="COCO file, or folder of DOTA label files")
     check.add_argument(
@@ -51,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
     add_json(check)
     text = "Cuts aerial images and their DOTA label files into windows; goes on where it was stopped."
-    split = actions.add_parser("split", help="cut large images into windows", description=text)
+    split = _action(actions, "split", "cut large images into windows", text)
     split.add_argument("images", type=Path, help="folder of the images")
     split.add_argument("labels", type=Path, help="folder of the label files, or - for images alone")
     split.add_argument("out", type=Path, help="folder for images/ and labelTxt/")
@@ -65,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--workers", type=int, default=2, metavar="N", help="processes (2)")
     add_json(split)
     text = "Writes DOTA label files from the XML files of HRSC2016; the images stay where they are."
-    hrsc = actions.add_parser("hrsc", help="convert HRSC2016", description=text)
+    hrsc = _action(actions, "hrsc", "convert HRSC2016", text)
     hrsc.add_argument("annotations", type=Path, help="folder of the .xml files")
     hrsc.add_argument("labels", type=Path, help="folder to write the label files to")
     hrsc.add_argument("--list", type=Path, metavar="FILE", help="only the images named in it, one per line (ImageSets)")
@@ -73,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=Path, metavar="FOLDER", help="folder of all images: link those converted into images/ beside LABELS"
     )
     add_json(hrsc)
+
+
+def _action(actions: Any, name: str, summary: str, text: str) -> argparse.ArgumentParser:
+    epilog, shape = f"examples:\n{_EXAMPLES[name]}", argparse.RawDescriptionHelpFormatter
+    return actions.add_parser(name, help=summary, description=text, epilog=epilog, formatter_class=shape)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+
+from rtmdet_lab.cli.main import read_arguments
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
@@ -113,3 +117,14 @@ def test_damaged_label_line_is_one_sentence_and_code_2(capsys, tmp_path):
     assert code == 2
     assert_one_sentence(err.strip().splitlines()[-1], "rtmdet-lab data: ", str(labels / "a.txt"), "line 2")
     fails(capsys, "data", "split", images, labels, tmp_path / "new", "--scales", "half", words=["--scales", "half"])
+
+
+@pytest.mark.parametrize("action", ["generate", "check", "split", "hrsc"])
+def test_help_of_an_action_has_its_examples_and_they_are_valid(action, capsys):
+    with pytest.raises(SystemExit):
+        read_arguments(["data", action, "--help"])
+    shown = re.sub(r"\\\n *", "", capsys.readouterr().out.split("examples:\n")[1])
+    examples = [line.strip() for line in shown.splitlines() if line.startswith("  ")]
+    assert examples
+    for example in examples:
+        assert read_arguments(shlex.split(example)[1:]).action == action
