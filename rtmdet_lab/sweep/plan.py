@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.budgets import check_budget
-from rtmdet_lab.config import ExperimentConfig, to_dict
+from rtmdet_lab.config import ExperimentConfig, differences, iter_settings
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.files import read_json, write_json
 from rtmdet_lab.paper_items import EXPERIMENTS_FOLDER, load_experiment
@@ -26,7 +26,11 @@ from rtmdet_lab.variants import variant_config
 SPEC_NAME = "run.json"
 NOTEBOOK_NAME = "run.ipynb"
 DONE_NAME = "done.json"  # written last: the record is there, and the notebook ran to its end
-HASH_VERSION = 1  # raise it when the same settings train otherwise
+HASH_VERSION = 2  # raise it when the same settings train otherwise
+# Settings that decide how long a run takes or what it keeps, and not what it learns.
+WITHOUT_EFFECT = ("train.workers", "train.keep_every")
+# Settings that the data fill in when the run starts.
+FROM_DATA = ("model.num_classes", "data.")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Run:
     folder: str  # absolute; all that workers share is the folder above it
     data_dir: str
     overrides: dict[str, Any]
+    settings: dict[str, Any]  # what differs from the defaults, by dotted name
     epochs: int
     images: int  # per epoch, for estimates; 0 where they are not known
     device: str = "auto"
@@ -112,20 +117,24 @@ def plan(
             if rows is None and row in chosen.skip:
                 continue
             config = variant_config(item, row, budget, seed=seed, overrides=overrides)
-            what = content_of(config, str(data_dir) and str(data), settings)
+            differing = deciding_settings(config)
+            what = {"version": HASH_VERSION, "settings": differing, "data": str(data) if str(data_dir) else settings}
             folder = out / path.stem / budget / f"{_plain(row)}-seed{seed}-{_hash(what)}"
             labels = {"source": source, "row": row, "budget": budget, "seed": seed, "folder": str(folder)}
             rest = {"data_dir": str(data), "overrides": dict(overrides or {}), "epochs": config.train.epochs}
-            runs.append(Run(**labels, **rest, images=images, device=device, retries=retries, threads=threads))
+            more = {"settings": differing, "images": images, "device": device, "retries": retries, "threads": threads}
+            runs.append(Run(**labels, **rest, **more))
     return runs
 
 
-def content_of(config: ExperimentConfig, data_dir: str, generated: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns everything that decides the result of a run: its settings and what it trains on."""
-    content = to_dict(config)
-    for name in ("workers",):  # the order of samples does not depend on who reads them
-        content["train"].pop(name)
-    return {"version": HASH_VERSION, "config": content, "data": data_dir or dict(generated)}
+def deciding_settings(config: ExperimentConfig) -> dict[str, Any]:
+    """Returns the settings that decide the result of a run, those at their default left out.
+
+    So a setting that a later version adds, at its default, changes no name; a default that changes is found when a record
+    is compared with its run.
+    """
+    found = differences(config, ExperimentConfig())
+    return {name: _plain_value(value) for name, (value, _) in found.items() if name not in WITHOUT_EFFECT}
 
 
 def finished_record(run: Run) -> RunRecord | None:
@@ -140,7 +149,28 @@ def written_record(run: Run) -> RunRecord | None:
     except DataError:
         return None
     same = (record.row, record.seed, record.budget) == (run.row, run.seed, run.budget)
-    return record if same else None
+    return record if same and not _other_settings(record, run) else None
+
+
+def _other_settings(record: RunRecord, run: Run) -> list[str]:
+    """Returns the settings a record has otherwise than its run; those of other versions are not compared."""
+    expected = {name: _plain_value(value) for name, value in iter_settings(ExperimentConfig())} | run.settings
+    found = dict(_leaves(record.config))
+    free = (*WITHOUT_EFFECT, *FROM_DATA)
+    return [name for name in expected if name in found and found[name] != expected[name] and not name.startswith(free)]
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _plain_value(value: Any) -> Any:
+    """Returns a setting as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _hash(content: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -52,7 +53,15 @@ def test_what_changes_the_result_changes_the_folder(options, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"overrides": {"train.workers": 3}}, {"device": "cpu"}, {"retries": 2}, {"threads": 1}], ids=str
+    "options",
+    [
+        {"overrides": {"train.workers": 3}},
+        {"overrides": {"train.keep_every": 1}},
+        {"device": "cpu"},
+        {"retries": 2},
+        {"threads": 1},
+    ],
+    ids=str,
 )
 def test_what_does_not_change_it_leaves_the_folder(options, tmp_path):
     assert folders("kernel_size", "smoke", [0], tmp_path, **options) == folders("kernel_size", "smoke", [0], tmp_path)
@@ -97,6 +106,41 @@ def test_only_the_record_of_this_very_run_counts(tmp_path):
         assert finished_record(other) is None
     (Path(run.folder) / RECORD_NAME).write_text("{")
     assert finished_record(run) is None
+
+
+def test_setting_of_a_later_version_changes_no_name(tmp_path):
+    """At its default a setting is no part of the name: as if it were not there."""
+    (run,) = plan("kernel_size", "smoke", [0], tmp_path, rows=["5x5"])
+    assert "loss.bbox_weight" not in run.settings
+    assert run.settings["train.epochs"] == 2
+    write_record(run)
+    path = Path(run.folder) / RECORD_NAME
+    content = json.loads(path.read_text())
+    del content["config"]["loss"]["bbox_weight"]
+    path.write_text(json.dumps(content))
+    assert finished_record(run) is not None
+
+
+@pytest.mark.parametrize(("part", "name", "value"), [("loss", "bbox_weight", 9.0), ("train", "epochs", 3)])
+def test_record_of_other_settings_does_not_count(part, name, value, tmp_path):
+    """As after a default has changed."""
+    (run,) = plan("kernel_size", "smoke", [0], tmp_path, rows=["5x5"])
+    write_record(run)
+    path = Path(run.folder) / RECORD_NAME
+    content = json.loads(path.read_text())
+    content["config"][part][name] = value
+    path.write_text(json.dumps(content))
+    assert written_record(run) is None
+
+
+def test_classes_and_paths_of_the_data_are_not_compared(tmp_path):
+    (run,) = plan("kernel_size", "smoke", [0], tmp_path, rows=["5x5"])
+    record = write_record(run)
+    record.config["model"]["num_classes"] = 6
+    record.config["data"]["classes"] = ["a"] * 6
+    record.config["data"]["train_images"] = "somewhere"
+    record.write(Path(run.folder))
+    assert finished_record(run) is not None
 
 
 def test_run_whose_notebook_was_cut_off_is_not_finished(tmp_path):
