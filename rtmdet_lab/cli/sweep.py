@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
         least = 1 if name == "jobs" else 0
         if getattr(args, name) < least:
             raise SettingError(f"--{name} is {getattr(args, name)}, but must be at least {least}")
-    threads = max((os.cpu_count() or 1) // args.jobs, 1) if args.on == "local" else 0
     runs = plan(
         args.experiment,
         args.budget,
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         data_dir=args.data,
         device=args.device,
         retries=args.retries,
-        threads=threads,
+        threads=_threads(args.jobs) if args.on == "local" else 0,
     )
     missing = [one for one in runs if finished_record(one) is None]
     if args.dry_run:
@@ -80,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     tracker = Tracker(runs, args.jobs)
     tracker.done |= {one.folder for one in runs if one not in missing}
     print(f"{len(runs)} runs, {len(runs) - len(missing)} done before, {len(missing)} to go, into {args.out}")
-    tracker.running(missing[: args.jobs], force=True)
+    if missing:
+        tracker.running(missing[: args.jobs], force=True)
     stopped = _distribute(args, missing, tracker)
     tracker.summary()
     write_result(args, [_row(one) | {"error": tracker.failed.get(one.folder)} for one in runs])
@@ -88,6 +88,14 @@ def run(args: argparse.Namespace) -> int:
         print("stopped; the same command goes on where this one ended")
         return 128 + stopped
     return 1 if tracker.failed else 0
+
+
+def _threads(jobs: int) -> int:
+    """Returns the threads of a run: its share of the processors this process may use, unless the user has set them."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return 0  # as they are set
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(usable // jobs, 1)
 
 
 def _distribute(args: argparse.Namespace, missing: Sequence[Run], tracker: Any) -> int | None:

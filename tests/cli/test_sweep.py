@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from rtmdet_lab.cli import sweep
 from rtmdet_lab.sweep import local, worker
 from rtmdet_lab.sweep.plan import plan
 
@@ -31,6 +33,18 @@ def test_dry_run_lists_what_would_run_and_how_long_and_runs_nothing(capsys, tmp_
         ("b", 1, "to run"),
     ]
     assert not (tmp_path / "out" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "usable", "jobs", "expected"), [(None, 8, 3, "2"), (None, 2, 4, "1"), (None, 4, 1, "4"), ("3", 8, 2, "3")]
+)
+def test_runs_share_the_processors_unless_threads_are_set(asked, usable, jobs, expected, monkeypatch, tmp_path):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(usable)), raising=False)
+    (run,) = plan("kernel_size", "smoke", [0], tmp_path, rows=["5x5"], threads=sweep._threads(jobs))
+    assert local.worker_environment(run)["OMP_NUM_THREADS"] == expected
 
 
 def test_runs_what_is_missing_and_says_what_failed(capsys, tmp_path, monkeypatch):
