@@ -44,6 +44,7 @@ FLOORS = {
     "notebook": 5,
     "variants": 6,
     "sweep": 7,
+    "reporting": 7,
     "cli": 8,
 }
 

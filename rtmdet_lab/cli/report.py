@@ -1,25 +1,78 @@
-"""Compares the published tables with the networks that are built from their rows: parameters and multiply-adds."""
+"""Compares a table with what was measured: the runs of a sweep, or, without any, the networks its rows build."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
+from rtmdet_lab.errors import SettingError
 
 EXAMPLES = """examples:
+  rtmdet-lab report kernel_size
+  rtmdet-lab report kernel_size soft_label_costs --budget laptop --results runs/sweeps --out runs/reports
+  rtmdet-lab report my_experiment.py --format html
   rtmdet-lab report --static
-  rtmdet-lab report --static kernel_size head_sharing
-  rtmdet-lab report --static my_experiment.py"""
+  rtmdet-lab report --static kernel_size head_sharing"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("experiments", nargs="*", help="names in experiments/ or paths of own files (all that are there)")
-    parser.add_argument("--static", action="store_true", required=True, help="what can be compared without training")
+    parser.add_argument("experiments", nargs="*", help="names in experiments/ or paths of own files (static: all there are)")
+    parser.add_argument("--static", action="store_true", help="parameters and multiply-adds alone: no training needed")
+    parser.add_argument("--budget", default="laptop", help="of the runs: smoke, laptop or paper (laptop)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("runs/sweeps"), metavar="FOLDER", help="where the runs are (runs/sweeps)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/reports"), metavar="FOLDER", help="where the reports go (runs/reports)"
+    )
+    parser.add_argument(
+        "--format", nargs="+", choices=("md", "html", "csv"), default=["md", "html", "csv"], help="of the report (all three)"
+    )
+    parser.add_argument("--draws", type=int, default=500, metavar="N", help="of the images, for the intervals (500)")
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    return _static(args) if args.static else _measured(args)
+
+
+def _measured(args: argparse.Namespace) -> int:
+    import matplotlib.pyplot as plt
+
+    from rtmdet_lab.paper_items import load_experiment
+    from rtmdet_lab.reporting.figures import make_figures
+    from rtmdet_lab.reporting.render import HEADER, claim_line, table_rows, write_report
+    from rtmdet_lab.reporting.results import as_json, gather_results, require_runs
+
+    if not args.experiments:
+        raise SettingError("no experiment named: `rtmdet-lab report kernel_size`, or --static for what needs no runs")
+    if args.draws < 20:
+        raise SettingError(f"--draws is {args.draws}, but must be at least 20 for an interval of 95 %")
+    tables = {}
+    for source in args.experiments:
+        name = Path(source).stem
+        results = gather_results(load_experiment(source), name, args.results, args.budget, args.draws)
+        require_runs(results, args.results)
+        print(results.title)
+        print_table([dict(zip(HEADER, row, strict=True)) for row in table_rows(results)])
+        print()
+        for claim in results.claims:
+            print(claim_line(claim))
+        for reason in results.left_out:
+            print(f"left out: {reason}")
+        figures = make_figures(results)
+        files = write_report(results, args.out, args.format, figures)
+        for _, figure in figures:
+            plt.close(figure)
+        print(f"\nreport: {', '.join(map(str, files))}\n")
+        tables[name] = as_json(results)
+    write_result(args, {"experiments": tables})
+    return 0
+
+
+def _static(args: argparse.Namespace) -> int:
     from rtmdet_lab.paper_items import compare_static, experiment_names, load_experiment
 
     tables: dict[str, list[dict]] = {}

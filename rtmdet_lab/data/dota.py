@@ -21,7 +21,7 @@ import torch
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet_lab.errors import DataError, did_you_mean
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
-from rtmdet_lab.structures import ImageMeta
+from rtmdet_lab.structures import ImageMeta, Targets
 from rtmdet_lab.transforms.base import Sample
 
 _V10 = (
@@ -270,6 +270,12 @@ class DotaDataset:
         if not self.training:
             target["ignore"] = self._difficult[rows].clone()
         return image, target
+
+    def truth(self, index: int) -> Targets:
+        """Returns the objects of image number ``index`` without reading its pixels; difficult ones marked ``ignore``."""
+        rows = slice(int(self._starts[index]), int(self._starts[index + 1]))
+        boxes, labels, difficult = (part[rows].clone() for part in (self._boxes, self._labels, self._difficult))
+        return Targets(boxes, labels, ignore=difficult, meta=ImageMeta(self.pairs[index].image_id))
 
 
 def vocabulary(classes: Sequence[str] | None) -> list[str] | None:

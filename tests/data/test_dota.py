@@ -251,3 +251,15 @@ def test_real_images(real_data):
     assert (counts[6], counts[12]) == (531, 5)
     assert len(other["boxes"]) == 64
     assert target["meta"].image_id == "P0706"
+
+
+def test_truth_without_pixels_is_that_of_the_loaded_image(tmp_path):
+    folders = write_dota(tmp_path, {"a": [SHIP, TILTED], "b": []})
+    data = DotaDataset(*folders)
+    for index in range(2):
+        _, target = data.load(index)
+        truth = data.truth(index)
+        assert torch.equal(truth.boxes, target["boxes"])
+        assert torch.equal(truth.labels, target["labels"])
+        assert torch.equal(truth.ignore, target["ignore"])
+        assert truth.meta.image_id == target["meta"].image_id

@@ -1,0 +1,1 @@
+"""What the runs of a table say: records, differences and verdicts beside the published numbers."""

@@ -1,0 +1,170 @@
+"""A table's results as Markdown, as one HTML file with its pictures, and as CSV."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from rtmdet_lab.analysis.statistics import Interval
+from rtmdet_lab.files import write_atomic
+from rtmdet_lab.reporting.results import ClaimResult, Results, RowResult
+
+FORMATS = ("md", "html", "csv")
+HEADER = (
+    *("row", "published AP", "measured AP", "seeds", "published params M", "params M"),
+    *("published MACs G", "MACs G", "training s", "images/s"),
+)
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
+th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #888}img{max-width:100%}
+.supported{color:#14752e}.contradicted{color:#b3261e}.open{color:#6b6b6b}small{color:#666}"""
+
+
+def table_rows(results: Results) -> list[tuple[str, ...]]:
+    """Returns the cells of the table, row by row, as text; published numbers as they were printed."""
+    return [_cells(row) for row in results.rows]
+
+
+def _cells(row: RowResult) -> tuple[str, ...]:
+    if row.skipped and not row.seeds:
+        return (row.row, row.published.get("AP", "-"), "left out", "-", row.published.get("params_M", "-"), *["-"] * 5)
+    return (
+        row.row,
+        row.published.get("AP", "-"),
+        with_interval(row.ap),
+        " ".join(map(str, row.seeds)) or "-",
+        row.published.get("params_M", "-"),
+        _number(row.params_M, 2),
+        row.published.get("macs_G", "-"),
+        _number(row.macs_G, 2),
+        _number(row.seconds, 0),
+        _number(row.images_per_s, 0),
+    )
+
+
+def with_interval(value: Interval) -> str:
+    """Returns a mean in points of AP (0 to 100), with half its interval over seeds where there is one.
+
+    >>> with_interval(Interval(0.4125, 0.39, 0.435, 3))
+    '41.2 ± 2.3'
+    """
+    if not value.count or math.isnan(value.mean):
+        return "-"
+    text = f"{100 * value.mean:.1f}"
+    return text if math.isnan(value.low) else f"{text} ± {50 * (value.high - value.low):.1f}"
+
+
+def claim_line(one: ClaimResult) -> str:
+    """Returns a part of the claim, its verdict and what that rests on, as a sentence."""
+    printed = "" if one.published is None else f"; published {100 * one.published:+.1f}"
+    if one.difference is None:
+        return f"{one.comparison.text}: {one.verdict} ({one.reason}{printed})"
+    found = one.difference
+    own, other = found.seeds
+    seeds = f"{own} seeds" if own == other else f"{own} and {other} seeds"
+    seeds = seeds.replace("1 seeds", "1 seed")
+    images = f"{100 * found.images_low:+.1f} to {100 * found.images_high:+.1f}"
+    whole = ""
+    if not math.isnan(found.low):
+        whole = f", with the spread between seeds {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    return (
+        f"{one.comparison.text}: {one.verdict} (measured {100 * found.mean:+.1f} AP{printed}; 95 % over images {images}"
+        f"{whole}; {found.images} images, {seeds}, {found.draws} draws)"
+    )
+
+
+def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
+    """Returns the report as Markdown; ``pictures`` are paths beside it."""
+    lines = [f"# {results.title}", "", results.item.claim, ""]
+    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table_rows(results)]
+    lines += ["", _reading(results), ""]
+    if results.claims:
+        lines += ["## Verdicts", "", *(f"* {claim_line(one)}" for one in results.claims), ""]
+    lines += [f"![]({picture})" for picture in pictures]
+    if results.left_out:
+        lines += ["", "## Left out", "", *(f"* {one}" for one in results.left_out)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _reading(results: Results) -> str:
+    text = (
+        "Published AP is that of the full recipe on the published data; measured AP, in points as well, that of the budget "
+        "in the title, with a 95 % interval over seeds. Only differences between rows compare, not the two columns. "
+        f"Source of the published numbers: {results.item.source}."
+    )
+    skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped]
+    return text + (f" Left out on this budget: {'; '.join(skipped)}." if skipped else "")
+
+
+def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str:
+    """Returns the report as one HTML file, pictures inside."""
+    cell = html.escape
+    head = "".join(f"<th>{cell(name)}</th>" for name in HEADER)
+    body = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row) + "</tr>" for row in table_rows(results))
+    colors = {"supported": "supported", "contradicted": "contradicted"}
+    claims = "".join(f'<li class="{colors.get(one.verdict, "open")}">{cell(claim_line(one))}</li>' for one in results.claims)
+    left_out = "".join(f"<li>{cell(one)}</li>" for one in results.left_out)
+    images = "".join(f'<h2>{cell(name)}</h2><img alt="{cell(name)}" src="{_data_url(figure)}">' for name, figure in figures)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{cell(results.title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{cell(results.item.item)}</h1><p>{cell(results.title)}</p>"
+        f"<p>{cell(results.item.claim)}</p><table><tr>{head}</tr>{body}</table><small>{cell(_reading(results))}</small>"
+        + (f"<h2>Verdicts</h2><ul>{claims}</ul>" if claims else "")
+        + images
+        + (f"<h2>Left out</h2><ul>{left_out}</ul>" if left_out else "")
+        + "</body></html>\n"
+    )
+
+
+def to_csv(results: Results) -> str:
+    """Returns the table as CSV, one line per row, APs in points."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["budget", *HEADER[:3], "AP low", "AP high", *HEADER[3:], "memory MiB"])
+    for row, cells in zip(results.rows, table_rows(results), strict=True):
+        mean, *bounds = (_number(100 * value, 2, "") for value in (row.ap.mean, row.ap.low, row.ap.high))
+        plain = ["" if cell in ("-", "left out") else cell for cell in cells]
+        writer.writerow([results.found.budget, *plain[:2], mean, *bounds, *plain[3:], _number(row.memory_mb, 0, "")])
+    return stream.getvalue()
+
+
+def write_report(
+    results: Results, folder: Path, formats: Sequence[str] = FORMATS, figures: Sequence[tuple[str, Figure]] = ()
+) -> list[Path]:
+    """Writes the report into ``folder`` in each format, figures beside it, and returns the files."""
+    stem = f"{results.name}-{results.found.budget}"
+    written = []
+    pictures = []
+    if "md" in formats:
+        for name, figure in figures:
+            path = folder / f"{stem}-{name.replace(' ', '-')}.png"
+            write_atomic(path, _png(figure))
+            pictures.append(path.name)
+    texts = {"md": lambda: to_markdown(results, pictures), "html": lambda: to_html(results, figures)}
+    for kind in formats:
+        path = folder / f"{stem}.{kind}"
+        write_atomic(path, texts.get(kind, lambda: to_csv(results))().encode())
+        written.append(path)
+    return written
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=130, facecolor="white")
+    return stream.getvalue()
+
+
+def _data_url(figure: Figure) -> str:
+    return "data:image/png;base64," + base64.b64encode(_png(figure)).decode()
+
+
+def _number(value: float | None, digits: int, missing: str = "-") -> str:
+    return missing if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -1,0 +1,86 @@
+"""The records of one table are found however deep they lie; what is left out is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from rtmdet_lab.paper_items import load_experiment
+from rtmdet_lab.reporting.collect import collect, describe_budget
+from rtmdet_lab.sweep.plan import plan
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_sweeps import write_experiment, write_record
+
+
+def make(folder, *rows, seeds=(0, 1)):
+    path = write_experiment(folder, *(rows or ("a", "b")))
+    runs = plan(path, "smoke", seeds, folder / "out")
+    for number, run in enumerate(runs):
+        write_record(run, 0.1 * number)
+    return path, runs
+
+
+def found(path, folder, budget="smoke"):
+    return collect(load_experiment(path), "own", folder, budget)
+
+
+def test_runs_are_grouped_by_row_and_ordered_by_seed(tmp_path):
+    path, _ = make(tmp_path, seeds=(5, 0, 3))
+    result = found(path, tmp_path)
+    assert {row: [run.record.seed for run in runs] for row, runs in result.rows.items()} == {"a": [0, 3, 5], "b": [0, 3, 5]}
+    assert result.left_out == []
+
+
+def test_other_experiments_and_budgets_are_passed_over(tmp_path):
+    path, runs = make(tmp_path)
+    for name, changes in (("other", {"experiment": "other"}), ("bigger", {"budget": "laptop"})):
+        record = json.loads((Path(runs[0].folder) / "results.json").read_text()) | changes
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(record))
+    result = found(path, tmp_path)
+    assert len(result.runs) == 4
+    assert result.left_out == []
+
+
+def test_damaged_foreign_and_outdated_records_are_named_and_left_out(tmp_path):
+    path, runs = make(tmp_path)
+    (Path(runs[0].folder) / "results.json").write_text("{")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "results.json").write_text('{"accuracy": 3}')
+    path.write_text(path.read_text().replace('"b": {"model.kernel_size": 5}', '"b": {"model.kernel_size": 9}'))
+    result = found(path, tmp_path)
+    assert [run.record.seed for run in result.rows["a"]] == [1]
+    assert result.rows["b"] == []
+    text = "\n".join(result.left_out)
+    assert len(result.left_out) == 4
+    for words in (
+        "is not valid JSON",
+        "foreign/results.json is not a run record",
+        "model.kernel_size is 5, but the row has 9",
+    ):
+        assert words in text
+
+
+def test_row_that_is_gone_and_seed_run_twice_are_named(tmp_path):
+    path, runs = make(tmp_path, "a", "b", "c")
+    write_experiment(tmp_path, "a", "b")
+    twin = tmp_path / "elsewhere"
+    twin.mkdir()
+    record = json.loads((Path(runs[0].folder) / "results.json").read_text())
+    record["metrics"]["AP"] = 0.75
+    (twin / "results.json").write_text(json.dumps(record))
+    os.utime(Path(runs[0].folder) / "results.json", (1, 1))
+    result = found(path, tmp_path)
+    assert result.rows["a"][0].record.metrics["AP"] == 0.75, "the newer one counts"
+    text = "\n".join(result.left_out)
+    assert "row 'c' does not exist any more" in text
+    assert f"the same row and seed as {twin}, which is newer" in text
+
+
+def test_the_budget_is_told_from_the_records(tmp_path):
+    path, _ = make(tmp_path)
+    assert describe_budget(found(path, tmp_path)) == "smoke budget: 2 epochs of 24 images at 64 pixels, made"
+    assert describe_budget(found(path, tmp_path / "nothing")) == "smoke budget"
