@@ -17,7 +17,7 @@ from rtmdet_lab.errors import SettingError
 from rtmdet_lab.sweep.local import reason_of, worker_command, worker_environment
 from rtmdet_lab.sweep.plan import Run, finished_record
 from rtmdet_lab.sweep.progress import Tracker
-from rtmdet_lab.sweep.worker import DONE, FAILED, TAKEN
+from rtmdet_lab.sweep.worker import DONE, FAILED, LOG_NAME, TAKEN
 from rtmdet_lab.training.interrupt import InterruptRequest
 
 LOST_NODE_RETRIES = 10  # per run; beside the retries for runs that fail by themselves
@@ -140,7 +140,7 @@ def run_slurm(
 def _work_in_process(run: Run) -> int:
     """Works on a run in a process of its own, as a local sweep does; its output goes to the run's log."""
     Path(run.folder).mkdir(parents=True, exist_ok=True)
-    with (Path(run.folder) / "worker.log").open("a") as log:
+    with (Path(run.folder) / LOG_NAME).open("a") as log:
         result = subprocess.run(worker_command(run), env=worker_environment(run), stdout=log, stderr=log, check=False)
     return result.returncode
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rtmdet_lab.sweep.plan import Run, finished_record
 from rtmdet_lab.sweep.progress import Tracker
-from rtmdet_lab.sweep.worker import DONE, ERROR_NAME, TAKEN
+from rtmdet_lab.sweep.worker import DONE, ERROR_NAME, LOG_NAME, TAKEN
 from rtmdet_lab.training.interrupt import InterruptRequest
 
 POLL_S = 0.2
@@ -52,11 +52,12 @@ def run_local(runs: Sequence[Run], jobs: int, tracker: Tracker) -> int | None:
 
 
 def reason_of(run: Run) -> str:
-    """Returns what the last attempt of a run failed with, as its worker wrote it."""
-    try:
+    """Returns what the last attempt of a run failed with, as its worker wrote it; else the last line of its log."""
+    with contextlib.suppress(OSError):
         return (Path(run.folder) / ERROR_NAME).read_text().strip()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError, IndexError):
+        return (Path(run.folder) / LOG_NAME).read_text(errors="replace").strip().splitlines()[-1]
+    return ""
 
 
 def worker_command(run: Run) -> list[str]:
@@ -76,7 +77,7 @@ def worker_environment(run: Run) -> dict[str, str]:
 
 def _start(run: Run) -> subprocess.Popen:
     command = worker_command(run)
-    with (Path(run.folder) / "worker.log").open("a") as log:
+    with (Path(run.folder) / LOG_NAME).open("a") as log:
         # A session of its own: Ctrl-C reaches this process, which then stops the workers in order.
         return subprocess.Popen(
             command, env=worker_environment(run), stdout=log, stderr=subprocess.STDOUT, start_new_session=True

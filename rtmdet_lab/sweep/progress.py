@@ -64,8 +64,9 @@ class Tracker:
             score = next(iter(record.metrics.items()), ("", float("nan")))
             self._print(f"done    {run.name}: {score[0]} {score[1]:.3f}, {minutes(record.seconds)} of training")
         else:
-            self.failed[run.folder] = reason
-            self._print(f"failed  {run.name}: {reason or f'exit code {code}'}")
+            why = f"ended by signal {-code}" if code < 0 else reason or f"exit code {code}"
+            self.failed[run.folder] = why
+            self._print(f"failed  {run.name}: {why}")
 
     def running(self, active: Sequence[Run], force: bool = False) -> None:
         now = time.monotonic()

@@ -20,6 +20,7 @@ from rtmdet_lab.sweep.stopping import STOPPED, KernelStop
 
 DONE, FAILED, TAKEN = 0, 1, 3
 LOCK_NAME = ".lock"
+LOG_NAME = "worker.log"
 ERROR_NAME = "error.txt"
 
 
@@ -48,12 +49,16 @@ def work(run: Run, stop: KernelStop) -> int:
         lock.acquire(timeout=0)
     except Timeout:
         return TAKEN
+    except NotImplementedError:
+        print(f"error: {folder} lies on a file system without locks: choose another --out", file=sys.stderr)
+        return FAILED
     except OSError as error:
         print(f"error: cannot write into {folder} ({error.strerror}): free space or choose another --out", file=sys.stderr)
         return FAILED
     with lock:
         if finished_record(run) is not None:
             return DONE
+        (folder / ERROR_NAME).unlink(missing_ok=True)  # of an earlier sweep
         for attempt in range(run.retries + 1):
             message = _attempt(run, stop)
             if message is None:

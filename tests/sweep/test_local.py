@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from rtmdet_lab.sweep import local
+from rtmdet_lab.sweep import local, worker
 from rtmdet_lab.sweep.plan import finished_record, plan
 from rtmdet_lab.sweep.progress import Tracker
+from rtmdet_lab.sweep.stopping import KernelStop
 from rtmdet_lab.sweep.worker import LOCK_NAME, TAKEN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -94,6 +95,30 @@ def test_run_of_another_worker_is_left_to_it(tmp_path):
         result = subprocess.run(local.worker_command(run), env=local.worker_environment(run), check=False)
     assert result.returncode == TAKEN
     assert attempts(run) == 0
+
+
+def test_worker_that_is_killed_or_says_nothing_has_a_reason(tmp_path, monkeypatch):
+    (run,) = plan(write_experiment(tmp_path, "a", "b"), "smoke", [0], tmp_path / "out", rows=["a"])
+    run.write()
+    for script, words in (
+        ("import os; os.kill(os.getpid(), 9)", "ended by signal 9"),
+        ("raise ImportError('no torch')", "ImportError: no torch"),
+    ):
+        monkeypatch.setattr(local, "worker_command", lambda run, script=script: [sys.executable, "-c", script])
+        tracker = Tracker([run], 1)
+        local.run_local([run], 1, tracker)
+        assert tracker.failed == {run.folder: words}
+
+
+def test_folder_that_cannot_be_locked_is_named(tmp_path, monkeypatch, capsys):
+    (run,) = plan(write_experiment(tmp_path, "a", "b"), "smoke", [0], tmp_path / "out", rows=["a"])
+
+    def refuse(*arguments, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr(worker.FileLock, "acquire", refuse)
+    assert worker.work(run, KernelStop()) == worker.FAILED
+    assert f"{run.folder} lies on a file system without locks" in capsys.readouterr().err
 
 
 def test_killed_worker_frees_its_run_at_once(tmp_path):
