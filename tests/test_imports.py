@@ -42,6 +42,7 @@ FLOORS = {
     "paper_items": 5,
     "effective": 5,
     "notebook": 5,
+    "explore": 5,
     "variants": 6,
     "sweep": 7,
     "reporting": 7,

@@ -58,6 +58,17 @@ def hollow_model(name: str, num_classes: int = 80, overrides: Mapping[str, Any] 
     return model
 
 
+def draw_weights(model: RTMDet) -> RTMDet:
+    """Draws the weights of a :func:`hollow_model`, which then is as ``create_model`` makes it but for the head's priors.
+
+    Building a network takes as long as running it on a small image: this way it is built once.
+    """
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return model
+
+
 def anatomy(model: RTMDet, input_size: int = 640) -> Anatomy:
     """Returns parameters, multiply-adds and shapes for square images of ``input_size`` pixels.
 

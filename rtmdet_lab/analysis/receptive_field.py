@@ -39,19 +39,19 @@ class ReceptiveField:
         """
         if not 0 < share <= 1:
             raise SettingError(f"share of the receptive field is {share}, but must be above 0 and at most 1")
+        # A hair less than the share: a sum of shares is one only up to rounding.
+        radius = int((self.inside() < share - 1e-9).sum())
+        return min(2 * radius + 1, max(self.map.shape))
+
+    def inside(self) -> Tensor:
+        """Returns the share of the gradient inside the squares of side 1, 3, 5, ... around the center, growing to 1."""
         height, width = self.map.shape
         y, x = self.center
         rows = (torch.arange(height) - y).abs()[:, None]
         columns = (torch.arange(width) - x).abs()
-        rings = torch.zeros(max(height, width), dtype=torch.float64)
-        rings.scatter_add_(0, torch.maximum(rows, columns).flatten(), self.map.flatten())
-        # A hair less than the share: a sum of shares is one only up to rounding.
-        radius = int((rings.cumsum(0) < share - 1e-9).sum())
-        return min(2 * radius + 1, max(height, width))
-
-    def profile(self) -> Tensor:
-        """Returns the gradient's share per column (W,): the map seen from the side."""
-        return self.map.sum(dim=0)
+        distance = torch.maximum(rows, columns)
+        rings = torch.zeros(int(distance.max()) + 1, dtype=torch.float64)
+        return rings.scatter_add_(0, distance.flatten(), self.map.flatten()).cumsum(0)
 
 
 def receptive_field(features: Features, input_size: int = 256, samples: int = 4, seed: int = 0) -> ReceptiveField:

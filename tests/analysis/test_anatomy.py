@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rtmdet_lab import create_model
-from rtmdet_lab.analysis.anatomy import PARTS, anatomy, hollow_model, parts_of
+from rtmdet_lab.analysis.anatomy import PARTS, anatomy, draw_weights, hollow_model, parts_of
 from rtmdet_lab.analysis.complexity import count_params, measure_complexity
 from rtmdet_lab.errors import SettingError, UnknownNameError
 
@@ -81,3 +81,15 @@ def test_size_that_leaves_a_remainder_is_refused(size):
 def test_unknown_model_is_named():
     with pytest.raises(UnknownNameError, match="did you mean 'rtmdet-tiny'"):
         hollow_model("rtmdet-tinny")
+
+
+def test_hollow_model_is_filled_as_a_new_one_is():
+    torch.manual_seed(3)
+    filled = draw_weights(hollow_model("rtmdet-tiny", 4, {"width": 0.25}))
+    real = create_model("rtmdet-tiny", 4, width=0.25)
+    for (name, ours), theirs in zip(filled.backbone.state_dict().items(), real.backbone.state_dict().values(), strict=True):
+        assert ours.shape == theirs.shape
+        if name.endswith("conv.weight"):  # drawn, from the same range
+            assert float(ours.std()) == pytest.approx(float(theirs.std()), rel=0.3)
+        elif ".bn." in name:
+            assert torch.equal(ours, theirs)

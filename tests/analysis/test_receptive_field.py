@@ -26,8 +26,8 @@ def test_two_convolutions_of_ones_give_a_triangle():
     triangle = torch.tensor([0, 0, 1, 2, 3, 2, 1, 0, 0], dtype=torch.float64)
     assert_close(found.map, triangle[:, None] * triangle / 81)
     assert found.center == (4, 4)
-    assert_close(found.profile(), triangle / 9)
-    # Rings around the center hold 9, then (2 + 3 + 2)^2 - 9 = 40, then the rest of 81.
+    # The center holds 9 of 81, the square of three around it (2 + 3 + 2)^2 = 49, that of five all.
+    assert_close(found.inside(), torch.tensor([9, 49, 81, 81, 81], dtype=torch.float64) / 81)
     assert [found.side(share) for share in (9 / 81, 0.12, 49 / 81, 0.61, 1.0)] == [1, 3, 3, 5, 5]
 
 
