@@ -102,12 +102,12 @@ class ModelConfig:
 class AssignerConfig:
     """Which points learn which object (paper 3.3).
 
-    The cost settings belong to ``dynamic_soft_label``; ``simota`` and ``atss`` are baselines with their own fixed rules
-    and refuse them, so that no setting is silently without effect.
+    The cost settings belong to ``dynamic_soft_label``; ``simota``, ``atss`` and ``task_aligned`` (TOOD) are baselines with
+    their own fixed rules and refuse them, so that no setting is silently without effect.
     """
 
-    kind: Literal["dynamic_soft_label", "simota", "atss"] = "dynamic_soft_label"
-    topk: int | None = None  # None: 13 for dynamic_soft_label, 10 for simota, 9 for atss
+    kind: Literal["dynamic_soft_label", "simota", "atss", "task_aligned"] = "dynamic_soft_label"
+    topk: int | None = None  # None: 13; 10 for simota, 9 for atss
     cls_cost: Literal["soft", "hard", "none"] = "soft"
     iou_cost: Literal["log", "giou", "linear", "none"] = "log"
     center_cost: Literal["soft", "fixed", "none"] = "soft"

@@ -17,6 +17,7 @@ from torch import nn
 from rtmdet_lab.assigners.atss import ATSSAssigner
 from rtmdet_lab.assigners.costs import CENTER_COSTS, CLS_COSTS, IOU_COSTS
 from rtmdet_lab.assigners.dynamic import DynamicAssigner, inside_any_box
+from rtmdet_lab.assigners.task_aligned import TaskAlignedAssigner
 from rtmdet_lab.config import ExperimentConfig, iter_settings
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.errors import SettingError
@@ -174,7 +175,8 @@ def _assigner_kind(built: Built) -> str:
     assigner = built.task.assigner
     if isinstance(assigner, DynamicAssigner):
         return "dynamic_soft_label" if assigner.candidates is inside_any_box else "simota"
-    return "atss" if isinstance(assigner, ATSSAssigner) else type(assigner).__name__
+    kinds = {ATSSAssigner: "atss", TaskAlignedAssigner: "task_aligned"}
+    return kinds.get(type(assigner), type(assigner).__name__)
 
 
 def _cost(term: str, table: Mapping[str, Any]) -> Callable[[Built], str]:

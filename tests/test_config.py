@@ -164,7 +164,7 @@ def test_config_with_every_setting_changed_survives_json():
     assert isinstance(again.data.classes, tuple)
 
 
-@pytest.mark.parametrize("kind", ["simota", "atss"])
+@pytest.mark.parametrize("kind", ["simota", "atss", "task_aligned"])
 def test_other_assigners_survive_json(kind):
     config = with_overrides(BASE, {"assigner.kind": kind, "assigner.topk": 5})
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
@@ -469,7 +469,7 @@ def test_value_without_a_meaning_below_zero_is_refused_there(name):
 COST_SETTINGS = [item.name for item in dataclasses.fields(AssignerConfig) if item.name not in ("kind", "topk")]
 
 
-@pytest.mark.parametrize("kind", ["simota", "atss"])
+@pytest.mark.parametrize("kind", ["simota", "atss", "task_aligned"])
 @pytest.mark.parametrize("name", COST_SETTINGS)
 def test_baselines_refuse_settings_that_would_have_no_effect(kind, name):
     value = CHANGED[f"assigner.{name}"]

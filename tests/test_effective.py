@@ -41,6 +41,7 @@ CASES = [
     ("model.depth", 0.5, [2, 3, 3, 2]),
     ("assigner.kind", "atss", "atss"),
     ("assigner.kind", "simota", "simota"),
+    ("assigner.kind", "task_aligned", "task_aligned"),
     ("assigner.cls_cost", "hard", "hard"),
     ("assigner.iou_cost", "giou", "giou"),
     ("assigner.center_cost", "fixed", "fixed"),

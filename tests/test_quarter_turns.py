@@ -319,7 +319,7 @@ def made_matching(seed: int, side: int = 128, images: int = 2):
 
 
 # Not SimOTA: the 100000 that its points outside cost leave two digits after the point, and ties are a matter of rounding.
-@pytest.mark.parametrize("kind", ["dynamic_soft_label", "atss"])
+@pytest.mark.parametrize("kind", ["dynamic_soft_label", "atss", "task_aligned"])
 @pytest.mark.parametrize("seed", range(5))
 def test_turned_points_learn_the_same_objects(kind, seed):
     plain, turned = made_matching(seed)

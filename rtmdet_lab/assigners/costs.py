@@ -44,11 +44,11 @@ def _exchange_own_class(inputs: MatchInputs, label: Tensor, focal: bool) -> Tens
     as_background = _background_cost(inputs.logits, focal)  # (B, P, C)
     # The sum runs in float64 because the own class is subtracted from it again.
     total = as_background.sum(dim=-1, dtype=torch.float64)  # (B, P)
-    logits = _own_class(inputs.logits, inputs.targets.labels)  # (B, G, P)
+    logits = own_class(inputs.logits, inputs.targets.labels)  # (B, G, P)
     own = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
     if focal:
         own = own * (label - logits.sigmoid()).square()
-    others = total[:, None] - _own_class(as_background, inputs.targets.labels)
+    others = total[:, None] - own_class(as_background, inputs.targets.labels)
     return (others + own).to(label.dtype)
 
 
@@ -57,7 +57,7 @@ def _background_cost(logits: Tensor, focal: bool) -> Tensor:
     return cost * logits.sigmoid().square() if focal else cost
 
 
-def _own_class(values: Tensor, labels: Tensor) -> Tensor:
+def own_class(values: Tensor, labels: Tensor) -> Tensor:
     """Returns (B, G, P): ``values`` (B, P, C) at each object's class."""
     index = labels[..., None].expand(-1, -1, values.shape[1])  # (B, G, P)
     return values.transpose(1, 2).gather(1, index)

@@ -13,6 +13,7 @@ from rtmdet_lab.assigners.atss import ATSSAssigner
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.dynamic import DynamicAssigner
 from rtmdet_lab.assigners.factory import ASSIGNERS, build_assigner
+from rtmdet_lab.assigners.task_aligned import TaskAlignedAssigner
 from rtmdet_lab.config import AssignerConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -25,7 +26,12 @@ def test_table_has_every_kind_a_config_may_name():
 
 @pytest.mark.parametrize(
     ("kind", "cls", "topk"),
-    [("dynamic_soft_label", DynamicAssigner, 13), ("simota", DynamicAssigner, 10), ("atss", ATSSAssigner, 9)],
+    [
+        ("dynamic_soft_label", DynamicAssigner, 13),
+        ("simota", DynamicAssigner, 10),
+        ("atss", ATSSAssigner, 9),
+        ("task_aligned", TaskAlignedAssigner, 13),
+    ],
 )
 def test_each_kind_has_its_published_topk_unless_it_is_set(kind, cls, topk):
     assert isinstance(build_assigner(AssignerConfig(kind=kind)), cls)

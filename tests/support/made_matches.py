@@ -89,7 +89,7 @@ def images_of(predictions: DensePredictions, targets: list[Targets]) -> list[Ima
     ]
 
 
-def assert_equals_oracle(assigner, oracle, seeds, most: int = 30) -> tuple[int, int]:
+def assert_equals_oracle(assigner, oracle, seeds, most: int = 30, atol: float = 1e-6) -> tuple[int, int]:
     """Checks every image of the seeds' batches; returns how many were compared and how many were too close to tell."""
     compared, close = 0, 0
     for seed in seeds:
@@ -103,7 +103,7 @@ def assert_equals_oracle(assigner, oracle, seeds, most: int = 30) -> tuple[int, 
             compared += 1
             assert assignment.gt_index[number].tolist() == expected.index, (seed, number)
             quality = torch.tensor(expected.quality)
-            assert_close(assignment.quality[number], quality, rtol=0, atol=1e-6, msg=f"seed {seed}, image {number}")
+            assert_close(assignment.quality[number], quality, rtol=0, atol=atol, msg=f"seed {seed}, image {number}")
     return compared, close
 
 

@@ -201,3 +201,36 @@ def slow_atss(image: Image, topk: int = 9) -> Matched:
         if j != BACKGROUND:
             matched.quality[i] = iou(image.boxes[i], image.objects[j])
     return matched
+
+
+def slow_task_aligned(image: Image, topk: int = 13) -> Matched:
+    """arXiv 2108.07755, section 3.2, with alpha 1 and beta 6."""
+    count = len(image.points)
+    matched = Matched([BACKGROUND] * count, [0.0] * count)
+    alignment, overlaps = {}, {}
+    for j, box in enumerate(image.objects):
+        if image.ignore[j]:
+            continue
+        for i in range(count):
+            overlaps[i, j] = iou(image.boxes[i], box)
+            alignment[i, j] = sigmoid(image.logits[i][image.labels[j]]) * overlaps[i, j] ** 6
+            matched.close_call |= 0 < alignment[i, j] < 1e-37  # float32 may call it nothing
+        order = sorted(range(count), key=lambda i: -alignment[i, j])
+        if topk < count and alignment[order[topk - 1], j] > 0:
+            last, next_one = (alignment[order[place], j] for place in (topk - 1, topk))
+            matched.close_call |= abs(last - next_one) <= 1e-5 * last
+        for i in order[:topk]:
+            if alignment[i, j] == 0 or not inside(image.points[i], box):
+                continue
+            holder = matched.index[i]
+            if holder != BACKGROUND:
+                held = overlaps[i, holder]
+                matched.close_call |= overlaps[i, j] != held and abs(overlaps[i, j] - held) <= 3e-6 * held
+            if holder == BACKGROUND or overlaps[i, j] > overlaps[i, holder]:
+                matched.index[i] = j
+    for j in set(matched.index) - {BACKGROUND}:
+        own = [i for i in range(count) if matched.index[i] == j]
+        strongest, highest = max(alignment[i, j] for i in own), max(overlaps[i, j] for i in own)
+        for i in own:
+            matched.quality[i] = alignment[i, j] / (strongest + 1e-7) * highest
+    return matched
