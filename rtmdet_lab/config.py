@@ -24,7 +24,7 @@ from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError
 
 TaskName = Literal["detection", "instance", "rotated"]
 Size = Literal["nano", "tiny", "s", "m", "l", "x"]
-BlockKind = Literal["large_kernel", "darknet", "ppyoloe_rep", "yolov6_rep"]
+BlockKind = Literal["large_kernel", "darknet", "ppyoloe_rep", "yolov6_rep", "rep_large_kernel"]
 Sharing = Literal["convs", "all", "none"]
 
 
@@ -80,7 +80,7 @@ class ModelConfig:
     size: Size = "s"
     num_classes: int = 80
     block: BlockKind = "large_kernel"
-    kernel_size: int = 5  # depth-wise kernel of the large_kernel block, backbone and neck alike; odd
+    kernel_size: int = 5  # depth-wise kernel of the large-kernel blocks, backbone and neck alike; odd
     depth: float | None = None
     width: float | None = None
     depthwise: bool | None = None  # depth-wise separable in place of every 3x3 convolution (published nano)

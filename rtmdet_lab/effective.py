@@ -22,7 +22,7 @@ from rtmdet_lab.config import ExperimentConfig, iter_settings
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.layers.attention import ChannelAttention
-from rtmdet_lab.layers.blocks import BLOCKS, LargeKernelBlock
+from rtmdet_lab.layers.blocks import BLOCKS, LargeKernelBlock, RepLargeKernelBlock
 from rtmdet_lab.layers.conv import ConvBNAct
 from rtmdet_lab.layers.csp import CSPLayer
 from rtmdet_lab.presets import resolve, scaled_blocks, stage_channels
@@ -126,13 +126,11 @@ def _block(built: Built) -> str:
 
 
 def _kernel_size(built: Built) -> int | None:
-    """Returns the kernel of the large_kernel blocks, None where the network has other blocks."""
+    """Returns the kernel of the large-kernel blocks, None where the network has other blocks."""
     sizes = {
-        conv.kernel_size[0]
+        max(conv.kernel_size[0] for conv in block.conv2.modules() if isinstance(conv, nn.Conv2d) and conv.groups > 1)
         for block in built.task.model.modules()
-        if isinstance(block, LargeKernelBlock)
-        for conv in block.conv2.modules()
-        if isinstance(conv, nn.Conv2d) and conv.groups > 1
+        if isinstance(block, (LargeKernelBlock, RepLargeKernelBlock))
     }
     return _only(sizes, "their kernels") if sizes else None
 
@@ -274,7 +272,7 @@ EXPECTED: dict[str, Callable[[ExperimentConfig], Any]] = {
     "model.depth": lambda config: _expected_size(config)[1],
     "model.width": lambda config: _expected_size(config)[0],
     "model.backbone.stage_blocks": lambda config: _expected_size(config)[1],
-    "model.kernel_size": lambda config: config.model.kernel_size if config.model.block == "large_kernel" else None,
+    "model.kernel_size": lambda config: config.model.kernel_size if "large_kernel" in config.model.block else None,
     "model.backbone.expand_ratio": lambda config: _expected_ratio(config, "backbone"),
     "model.neck.expand_ratio": lambda config: _expected_ratio(config, "neck"),
     "augment.mosaic": lambda config: config.augment.mosaic and _mixes(config),

@@ -31,6 +31,7 @@ def config(**changes):
 CASES = [
     ("model.kernel_size", 7, 7),
     ("model.block", "darknet", "darknet"),
+    ("model.block", "rep_large_kernel", "rep_large_kernel"),
     ("model.backbone.stage_blocks", [9, 6, 6, 9], [2, 1, 1, 2]),  # times 0.167
     ("model.backbone.channel_attention", False, False),
     ("model.backbone.expand_ratio", 0.75, 0.75),
@@ -82,6 +83,12 @@ def test_shared_tower_is_read_in_the_instance_head_alone():
     instance = config(**{"task": "instance", "model.head.shared_tower": False})
     found = check_effective(instance, {"model.head.shared_tower": False}, config(task="instance"), Squares(8))
     assert found == {"model.head.shared_tower": False}
+
+
+@pytest.mark.parametrize("kernel", [3, 7, 11])
+def test_kernel_is_read_in_re_parameterized_blocks_too(kernel):
+    varied = {"model.block": "rep_large_kernel", "model.kernel_size": kernel}
+    assert check_effective(config(**varied), varied, config(), Squares(8)) == varied
 
 
 def test_a_group_of_settings_is_checked_one_by_one():

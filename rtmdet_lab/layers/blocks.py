@@ -1,8 +1,9 @@
-"""The four basic blocks of figure 3 and their table ``BLOCKS``.
+"""The four basic blocks of figure 3, one beyond them, and their table ``BLOCKS``.
 
 All map (B, C, H, W) to the same shape. ``large_kernel`` is the proposed one; ``darknet`` is YOLOX's; ``ppyoloe_rep`` and
 ``yolov6_rep`` are re-parameterized: several branches while training, one 3 x 3 convolution once fused
-(:mod:`rtmdet_lab.layers.fuse`).
+(:mod:`rtmdet_lab.layers.fuse`). ``rep_large_kernel`` is not the paper's: the proposed block with branches beside its large
+kernel, as larger ones are said to need (arXiv 2203.06717); fused, it costs what ``large_kernel`` costs.
 """
 
 from __future__ import annotations
@@ -58,11 +59,53 @@ class RepConv(nn.Module):
         self.identity = nn.BatchNorm2d(channels) if identity else None
         self.activate = nn.SiLU()
 
+    @property
+    def branches(self) -> tuple[ConvBNAct, ...]:
+        """The convolutions of the sum, the largest kernel first."""
+        return self.branch3x3, self.branch1x1
+
     def forward(self, x: Tensor) -> Tensor:
         out = self.branch3x3(x) + self.branch1x1(x)
         if self.identity is not None:
             out = out + self.identity(x)
         return self.activate(out)
+
+
+class RepDepthwise(nn.Module):
+    """Depth-wise k x k, 3 x 3 and identity branches, each with batch norm, summed before one SiLU; k x k once fused."""
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.large = ConvBNAct(channels, channels, kernel_size, groups=channels, activation=False)
+        self.small = ConvBNAct(channels, channels, min(3, kernel_size), groups=channels, activation=False)
+        self.identity = nn.BatchNorm2d(channels)
+        self.activate = nn.SiLU()
+
+    @property
+    def branches(self) -> tuple[ConvBNAct, ...]:
+        """The convolutions of the sum, the largest kernel first."""
+        return self.large, self.small
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activate(self.large(x) + self.small(x) + self.identity(x))
+
+
+class RepLargeKernelBlock(nn.Module):
+    """:class:`LargeKernelBlock` whose depth-wise convolution is re-parameterized.
+
+    Parameters: 9c^2 + (k^2 + 9)c + c^2 + 10c for k of at least 3; fused, those of the large-kernel block.
+    """
+
+    def __init__(self, channels: int, residual: bool, kernel_size: int = 5, depthwise: bool = False) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(channels, channels, depthwise=depthwise)
+        self.conv2 = RepDepthwise(channels, kernel_size)
+        self.conv3 = ConvBNAct(channels, channels, 1)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv3(self.conv2(self.conv1(x)))
+        return out + x if self.residual else out
 
 
 class PPYOLOERepBlock(nn.Module):
@@ -93,11 +136,12 @@ class YOLOv6RepBlock(nn.Module):
         return self.conv(x)
 
 
-# Called as BLOCKS[kind](channels, residual, kernel_size=..., depthwise=...). Only large_kernel reads kernel_size: the other
-# three are defined with 3 x 3 convolutions.
+# Called as BLOCKS[kind](channels, residual, kernel_size=..., depthwise=...). Only the large-kernel blocks read kernel_size:
+# the other three are defined with 3 x 3 convolutions.
 BLOCKS: dict[str, Callable[..., nn.Module]] = {
     "large_kernel": LargeKernelBlock,
     "darknet": DarknetBlock,
     "ppyoloe_rep": PPYOLOERepBlock,
     "yolov6_rep": YOLOv6RepBlock,
+    "rep_large_kernel": RepLargeKernelBlock,
 }

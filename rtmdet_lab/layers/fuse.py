@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtmdet_lab.layers.blocks import RepConv
+from rtmdet_lab.layers.blocks import RepConv, RepDepthwise
 from rtmdet_lab.layers.conv import ConvBNAct
 
 
@@ -40,27 +40,31 @@ def _fused(module: nn.Module) -> nn.Module:
     if isinstance(module, ConvBNAct):
         weight, bias = _fold(module.conv.weight, module.bn)
         return FusedConv(_conv_like(module.conv, weight, bias), module.activate)
-    if isinstance(module, RepConv):
+    if isinstance(module, (RepConv, RepDepthwise)):
         return FusedConv(merge_branches(module), module.activate)
     for name, child in module.named_children():
         setattr(module, name, _fused(child))
     return module
 
 
-def merge_branches(rep: RepConv) -> nn.Conv2d:
-    """Returns the single 3 x 3 convolution equal to the sum of a :class:`RepConv`'s branches in eval mode."""
-    weight, bias = _fold(rep.branch3x3.conv.weight, rep.branch3x3.bn)
-    weight1x1, bias1x1 = _fold(rep.branch1x1.conv.weight, rep.branch1x1.bn)
-    weight, bias = weight + F.pad(weight1x1, (1, 1, 1, 1)), bias + bias1x1
+def merge_branches(rep: RepConv | RepDepthwise) -> nn.Conv2d:
+    """Returns the single convolution equal to the sum of the branches in eval mode, as large as the largest of them."""
+    largest = rep.branches[0].conv
+    middle = largest.kernel_size[0] // 2
+    weight, bias = torch.zeros_like(largest.weight), torch.zeros_like(largest.weight[:, 0, 0, 0])
+    for branch in rep.branches:
+        weight_own, bias_own = _fold(branch.conv.weight, branch.bn)
+        border = middle - branch.conv.kernel_size[0] // 2
+        weight, bias = weight + F.pad(weight_own, (border,) * 4), bias + bias_own
     if rep.identity is not None:
         # The identity as a convolution: one at the center of the channel's own filter.
         out_channels, per_group = weight.shape[:2]
         identity = torch.zeros_like(weight)
         channels = torch.arange(out_channels, device=weight.device)
-        identity[channels, channels % per_group, 1, 1] = 1
+        identity[channels, channels % per_group, middle, middle] = 1
         weight_id, bias_id = _fold(identity, rep.identity)
         weight, bias = weight + weight_id, bias + bias_id
-    return _conv_like(rep.branch3x3.conv, weight, bias)
+    return _conv_like(largest, weight, bias)
 
 
 def _fold(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

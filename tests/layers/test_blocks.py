@@ -1,4 +1,4 @@
-"""The four basic blocks."""
+"""The basic blocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rtmdet_lab.layers.blocks import BLOCKS, RepConv
+from rtmdet_lab.layers.blocks import BLOCKS, RepConv, RepDepthwise
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
@@ -21,6 +21,7 @@ COUNTS = {  # by hand, for c channels and kernel k
     "darknet": lambda c, k: c * c + 9 * c * c + 4 * c,
     "ppyoloe_rep": lambda c, k: 9 * c * c + 2 * c + (9 * c * c + 2 * c) + (c * c + 2 * c),
     "yolov6_rep": lambda c, k: (9 * c * c + 2 * c) + (c * c + 2 * c) + 2 * c,
+    "rep_large_kernel": lambda c, k: 9 * c * c + (k * k + 9) * c + c * c + 10 * c,
 }
 
 
@@ -48,7 +49,7 @@ def test_depthwise_setting_leaves_fewer_parameters(kind):
     assert separable < dense / 1.5
 
 
-@pytest.mark.parametrize("kind", ["large_kernel", "darknet", "ppyoloe_rep"])
+@pytest.mark.parametrize("kind", ["large_kernel", "darknet", "ppyoloe_rep", "rep_large_kernel"])
 @pytest.mark.parametrize("residual", [True, False])
 def test_silenced_convolutions_leave_the_input_of_a_residual_block_and_nothing_of_another(kind, residual):
     block = BLOCKS[kind](4, residual).eval()
@@ -59,9 +60,10 @@ def test_silenced_convolutions_leave_the_input_of_a_residual_block_and_nothing_o
     assert torch.equal(block(x), x if residual else torch.zeros_like(x))
 
 
-def test_large_kernel_sees_as_far_as_its_kernels():
+@pytest.mark.parametrize("kind", ["large_kernel", "rep_large_kernel"])
+def test_large_kernel_sees_as_far_as_its_kernels(kind):
     for kernel in (3, 5, 7):
-        block = randomise_norms(BLOCKS["large_kernel"](2, False, kernel_size=kernel), seed=kernel).double()
+        block = randomise_norms(BLOCKS[kind](2, False, kernel_size=kernel), seed=kernel).double()
         x = noise(1, 2, 21, 21).double()
         touched = x.clone()
         touched[:, :, 10, 10] += 5
@@ -83,3 +85,18 @@ def test_branches_are_summed_before_the_activation(identity, groups):
     if identity:
         expected = expected + norm(x, rep.identity)
     torch.testing.assert_close(rep(x), F.silu(expected))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 11])
+def test_depthwise_branches_are_summed_before_the_activation(kernel):
+    rep = randomise_norms(RepDepthwise(4, kernel), seed=kernel)
+    x = noise(2, 4, 9, 7)
+
+    def branch(weight, bn):
+        out = x if weight is None else F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=4)
+        return F.batch_norm(out, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=1e-5)
+
+    assert rep.large.conv.kernel_size == (kernel, kernel)
+    assert rep.small.conv.kernel_size == (min(3, kernel),) * 2
+    expected = branch(rep.large.conv.weight, rep.large.bn) + branch(rep.small.conv.weight, rep.small.bn)
+    torch.testing.assert_close(rep(x), F.silu(expected + branch(None, rep.identity)))

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from rtmdet_lab.layers.blocks import BLOCKS, RepConv
+from rtmdet_lab.layers.blocks import BLOCKS, RepConv, RepDepthwise
 from rtmdet_lab.layers.conv import ConvBNAct
 from rtmdet_lab.layers.csp import CSPLayer
 from rtmdet_lab.layers.fuse import fuse, merge_branches
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, randomise_norms, small_model, weights_without_gradient
+from made_networks import noise, parameters_of, randomise_norms, small_model, weights_without_gradient
 
 
 def norms(model: nn.Module) -> list[nn.Module]:
@@ -37,7 +37,7 @@ def test_fused_layer_equals_the_trained_one(block, depthwise, seed):
     )
     fused = fuse(layer)
     assert not norms(fused)
-    assert not [one for one in fused.modules() if isinstance(one, RepConv)]
+    assert not [one for one in fused.modules() if isinstance(one, (RepConv, RepDepthwise))]
     x = noise(2, 8, 7, 6, seed=seed)
     assert_equal(fused(x), layer(x))
 
@@ -73,6 +73,22 @@ def test_branches_become_one_three_by_three_convolution(groups):
     assert merged.weight.shape == rep.branch3x3.conv.weight.shape
     x = noise(1, 6, 5, 5)
     assert_equal(rep.activate(merged(x)), rep(x))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 11])
+@torch.no_grad()
+def test_branches_of_a_large_kernel_become_one_convolution_of_its_size(kernel):
+    rep = randomise_norms(RepDepthwise(6, kernel), seed=kernel)
+    merged = merge_branches(rep)
+    assert merged.weight.shape == (6, 1, kernel, kernel)
+    x = noise(1, 6, 13, 9)
+    assert_equal(rep.activate(merged(x)), rep(x))
+
+
+@pytest.mark.parametrize("kernel", [3, 7])
+def test_fused_large_kernel_costs_the_same_with_and_without_branches(kernel):
+    plain, rep = (fuse(BLOCKS[kind](8, True, kernel_size=kernel)) for kind in ("large_kernel", "rep_large_kernel"))
+    assert parameters_of(plain) == parameters_of(rep) == 9 * 64 + kernel**2 * 8 + 64 + 3 * 8
 
 
 def test_original_is_left_as_it_was():

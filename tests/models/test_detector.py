@@ -60,6 +60,7 @@ CHANGES = [
     {"block": "darknet"},
     {"block": "ppyoloe_rep"},
     {"block": "yolov6_rep"},
+    {"block": "rep_large_kernel"},
     {"depth": 0.5},
     {"width": 0.25},
     {"depthwise": True},
