@@ -59,9 +59,9 @@ class ModelChoice:
         numbers = re.findall(r"\d+", self.depths)
         if len(numbers) != 4 or re.search(r"[^\d\s,-]", self.depths):
             raise SettingError(f"depths are {self.depths!r}, but must be four numbers of blocks, such as 3-6-6-3")
-        if self.block != "large_kernel" and self.kernel_size != ModelConfig().kernel_size:
+        if "large_kernel" not in self.block and self.kernel_size != ModelConfig().kernel_size:
             raise SettingError(
-                f"kernel {self.kernel_size} has no effect with {self.block}: choose large_kernel, or kernel 5"
+                f"kernel {self.kernel_size} has no effect with {self.block}: choose a large_kernel block, or kernel 5"
             )
         return {
             "block": self.block,

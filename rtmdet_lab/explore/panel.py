@@ -103,6 +103,17 @@ class Panel:
         finally:
             self._held = before
 
+    def before(self, name: str, change: Callable[[Any], None]) -> None:
+        """Calls ``change`` when a control changes, before the picture is drawn: for controls that depend on others."""
+        control = self.controls[name]
+        control.unobserve(self._changed, "value")
+        control.observe(lambda event: self._guarded(change, event), "value")
+        control.observe(self._changed, "value")
+
+    def _guarded(self, change: Callable[[Any], None], event: Any) -> None:
+        with self.telling(), self.held():
+            change(event)
+
     def _changed(self, _: Any) -> None:
         if not self._held:
             self.refresh()
