@@ -32,6 +32,7 @@ ITEM = PaperItem(
         Comparison("m", "s"),
         Comparison("l", "m"),
         Comparison("x", "l"),
+        Comparison("s", "s, separate towers", at_least_as_good=True),
     ),
     budgets={"laptop": BUDGETS["instance"]["laptop"].changed({"train.epochs": 3, "train.weak_epochs": 3})},
 )

@@ -1,4 +1,4 @@
-"""Schedule, weight decay and pretraining."""
+"""Schedule, weight decay and pretraining; beyond the paper, a constant rate, a deeper decay and twice the training."""
 
 from rtmdet_lab.budgets import BUDGETS
 from rtmdet_lab.config import ExperimentConfig, with_overrides
@@ -13,6 +13,9 @@ ITEM = PaperItem(
         "AdamW, flat cosine": {"train.decay_norm_and_bias": True},
         "no decay of norm and bias": {},
         "pretrained backbone": {"model.pretrained_backbone": True},
+        "constant rate": {"train.schedule": "constant"},
+        "decay to 1 %": {"train.lr_floor": 0.01},
+        "twice as long": {"data.repeat": 2},
     },
     published={
         "AdamW, cosine": {"AP": "43.0"},
@@ -25,6 +28,9 @@ ITEM = PaperItem(
         Comparison("AdamW, flat cosine", "AdamW, cosine"),
         Comparison("no decay of norm and bias", "AdamW, flat cosine"),
         Comparison("pretrained backbone", "no decay of norm and bias"),
+        Comparison("no decay of norm and bias", "constant rate"),
+        Comparison("no decay of norm and bias", "decay to 1 %", at_least_as_good=True),
+        Comparison("twice as long", "no decay of norm and bias"),
     ),
     budgets={
         name: BUDGETS["detection"][name].changed(

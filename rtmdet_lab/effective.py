@@ -221,6 +221,11 @@ def _schedule(built: Built) -> str:
     return "flat_cosine" if heights[1] < 1 else "constant"
 
 
+def _lr_floor(built: Built) -> float:
+    """Returns the height of the curve at its end."""
+    return round(lr_factor(1_000_000, 1_000_000, built.task.config.train), 9)
+
+
 def _decays_norm_and_bias(built: Built) -> bool:
     return all(group["weight_decay"] > 0 for group in built.optimizer.param_groups)
 
@@ -263,6 +268,7 @@ READERS: dict[str, Callable[[Built], Any]] = {
     "train.optimizer": lambda built: type(built.optimizer).__name__.lower(),
     "train.lr": lambda built: built.optimizer.defaults["lr"],
     "train.schedule": _schedule,
+    "train.lr_floor": _lr_floor,
     "train.decay_norm_and_bias": _decays_norm_and_bias,
 }
 
@@ -275,6 +281,7 @@ EXPECTED: dict[str, Callable[[ExperimentConfig], Any]] = {
     "model.kernel_size": lambda config: config.model.kernel_size if "large_kernel" in config.model.block else None,
     "model.backbone.expand_ratio": lambda config: _expected_ratio(config, "backbone"),
     "model.neck.expand_ratio": lambda config: _expected_ratio(config, "neck"),
+    "train.lr_floor": lambda config: 1.0 if config.train.schedule == "constant" else config.train.lr_floor,
     "augment.mosaic": lambda config: config.augment.mosaic and _mixes(config),
     "augment.mixup": lambda config: config.augment.mixup and _mixes(config),
     "augment.partners": lambda config: config.augment.partners if _mixes(config) else None,
