@@ -16,6 +16,7 @@ import numpy as np
 from rtmdet_lab.evaluation.dota import IOU_THRESHOLDS, DotaEvaluator, answers
 
 CONFIDENCE = 0.95
+LARGEST_TABLE = 8_000_000  # numbers of draws times detections that are held at once
 LEAST_SEEDS = 3  # fewer say nothing about the spread between runs
 
 Verdict = Literal["supported", "contradicted", "not decidable at this budget"]
@@ -26,8 +27,7 @@ class ImageMatches:
     """What the detections of a run matched, class by class, ready to be scored on any draw of the images.
 
     ``classes`` holds per class (scores (D,) best first, image (D,), right (T, D), counts (T, D), objects (images,)), where
-    T are overlap thresholds, "right" are true positives and "counts" is all that is neither right nor ignored nor wrong
-    to count; ``recalls`` are where precision is read.
+    T are overlap thresholds, "right" are true positives and "counts" all but the ignored ones (on crowds, difficult objects); ``recalls`` are where precision is read.
     """
 
     images: tuple[Any, ...]  # ids, in the order the draws refer to
@@ -41,27 +41,43 @@ class ImageMatches:
         one image with the very same score, whose copies a real repetition would sort in between.
         """
         weights = np.asarray(weights, dtype=np.float32)
+        largest = max((len(scores) for scores, *_ in self.classes), default=0)
+        chunk = max(LARGEST_TABLE // max(largest, 1), 1)
+        return np.concatenate([self._drawn(part) for part in np.split(weights, range(chunk, len(weights), chunk))])
+
+    def _drawn(self, weights: np.ndarray) -> np.ndarray:
         total = np.zeros(len(weights))
         counted = np.zeros(len(weights))
         for scores, image, right, counts, objects in self.classes:
             positives = weights @ objects.astype(np.float32)  # (B,)
-            present = positives > 0
-            if not present.any():
-                continue
-            counted += present
+            counted += positives > 0
             if not len(scores):
                 continue
             heavy = weights[:, image]  # (B, D): a detection counts as often as its image was drawn
-            for threshold in range(len(right)):
-                true = np.cumsum(heavy * right[threshold], axis=1)
-                false = np.cumsum(heavy * (counts[threshold] & ~right[threshold]), axis=1)
-                precision = true / np.maximum(true + false, 1e-12)  # counts are whole: float32 holds them exactly
-                envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-                recall = true.astype(np.float64) / np.maximum(positives, 1)[:, None]
-                for draw in np.flatnonzero(present):
-                    at = np.searchsorted(recall[draw], self.recalls, side="left")
-                    total[draw] += np.append(envelope[draw], 0.0)[at].mean() / len(right)
+            ranked = np.cumsum(heavy, axis=1)  # whole numbers: float32 holds them exactly
+            for hit, count in zip(right, counts, strict=True):
+                total += self._one(heavy, ranked, positives, hit, count) / len(right)
         return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+
+    def _one(
+        self, heavy: np.ndarray, ranked: np.ndarray, positives: np.ndarray, right: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:
+        """Returns the AP (B,) of one class at one threshold, 0 where it has no objects.
+
+        Precision is highest, and recall grows, at the right detections alone: only there are the two looked at.
+        """
+        at, ignored = np.flatnonzero(right), np.flatnonzero(~counts)
+        if not len(at):
+            return np.zeros(len(heavy))
+        true = np.cumsum(heavy[:, at], axis=1)
+        seen = ranked[:, at]
+        if len(ignored):
+            before = np.pad(np.cumsum(heavy[:, ignored], axis=1), ((0, 0), (1, 0)))
+            seen = seen - before[:, np.searchsorted(ignored, at)]
+        envelope = np.maximum.accumulate((true / np.maximum(seen, 1))[:, ::-1], axis=1)[:, ::-1]
+        recall = true.astype(np.float64) / np.maximum(positives, 1)[:, None]
+        reached = np.searchsorted(self.recalls, recall, side="right")  # recalls read up to each right detection
+        return (envelope * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(self.recalls)
 
 
 def coco_matches(scored: Any) -> ImageMatches:

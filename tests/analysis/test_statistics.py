@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rtmdet_lab.analysis import statistics
 from rtmdet_lab.analysis.statistics import (
     Difference,
     coco_matches,
@@ -90,6 +91,18 @@ def test_a_draw_is_the_score_of_the_set_with_images_left_out_and_repeated(kind):
         drawn = [scenes[index] for index in range(15) for _ in range(int(row[index]))]
         copies = [renamed(pair, number) for number, pair in enumerate(drawn)]
         assert found == pytest.approx(evaluator_of(copies, kind).summary()["AP"], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "rotated"])
+def test_draws_are_scored_in_parts_where_all_at_once_would_be_too_large(kind, monkeypatch):
+    rng = np.random.default_rng(5)
+    matches = matches_of([scene(rng, index, 3.0, kind == "rotated") for index in range(20)], kind)
+    weights = draw_images(20, 11, seed=1)
+    whole = matches.average_precision(weights)
+    for table in (1, 3 * max(len(scores) for scores, *_ in matches.classes)):
+        monkeypatch.setattr(statistics, "LARGEST_TABLE", table)
+        assert np.array_equal(matches.average_precision(weights), whole)
+    assert len(np.unique(whole)) == 11
 
 
 def test_draws_without_objects_have_no_score_and_without_detections_none_right():
