@@ -27,7 +27,8 @@ class ImageMatches:
     """What the detections of a run matched, class by class, ready to be scored on any draw of the images.
 
     ``classes`` holds per class (scores (D,) best first, image (D,), right (T, D), counts (T, D), objects (images,)), where
-    T are overlap thresholds, "right" are true positives and "counts" all but the ignored ones (on crowds, difficult objects); ``recalls`` are where precision is read.
+    T are overlap thresholds, "right" are true positives and "counts" all but the ignored ones (on crowds and difficult
+    objects); ``recalls`` are where precision is read.
     """
 
     images: tuple[Any, ...]  # ids, in the order the draws refer to
