@@ -61,12 +61,13 @@ class PaperItem:
         base: what all rows have in common.
         rows: row name to overrides of the base.
         published: row name to printed numbers, as text, because "50.80" says more than 50.8: ``AP``, ``params_M``,
-            ``macs_G`` (printed as FLOPs), ``latency_ms``.
+            ``macs_G`` (printed as FLOPs), ``latency_ms``, ``load_ms`` (per 100 images).
         source: where those were read, and how far to trust them.
         input_size: pixels at which multiply-adds were published.
         macs_settings: overrides under which multiply-adds are counted, where the published count was made otherwise.
         notes: row name to number name to why the printed one is known to differ, for the misprints.
         comparisons: what the claim says about pairs of rows.
+        peers: what other detectors state of themselves: series to model to numbers.
         budgets: budgets that differ from those of the task (:mod:`rtmdet_lab.budgets`), by name.
 
     Raises:
@@ -84,6 +85,7 @@ class PaperItem:
     macs_settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
+    peers: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     budgets: Mapping[BudgetName, Budget] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

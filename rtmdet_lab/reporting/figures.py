@@ -35,7 +35,7 @@ def make_figures(results: Results) -> list[tuple[str, Figure]]:
     if histories:
         figures.append(("learning curves", plot_learning(histories, results.title)))
         speeds = {row: [one["images_per_s"] for history in runs for one in history] for row, runs in histories.items()}
-        figures.append(("training speed", plot_speed(speeds, f"{results.title}: loader and network together")))
+        figures.append(("training speed", plot_speed(speeds, f"{results.title}\nloader and network together")))
     return figures
 
 

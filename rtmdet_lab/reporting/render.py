@@ -19,7 +19,7 @@ from rtmdet_lab.reporting.results import ClaimResult, Results, RowResult
 FORMATS = ("md", "html", "csv")
 HEADER = (
     *("row", "published AP", "measured AP", "seeds", "published params M", "params M"),
-    *("published MACs G", "MACs G", "training s", "images/s"),
+    *("published MACs G", "MACs G", "training s", "images/s", "published load ms", "load ms"),
 )
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
@@ -34,7 +34,7 @@ def table_rows(results: Results) -> list[tuple[str, ...]]:
 
 def _cells(row: RowResult) -> tuple[str, ...]:
     if row.skipped and not row.seeds:
-        return (row.row, row.published.get("AP", "-"), "left out", "-", row.published.get("params_M", "-"), *["-"] * 5)
+        return (row.row, row.published.get("AP", "-"), "left out", "-", row.published.get("params_M", "-"), *["-"] * 7)
     return (
         row.row,
         row.published.get("AP", "-"),
@@ -46,6 +46,8 @@ def _cells(row: RowResult) -> tuple[str, ...]:
         _number(row.macs_G, 2),
         _number(row.seconds, 0),
         _number(row.images_per_s, 0),
+        row.published.get("load_ms", "-"),
+        _number(row.load_ms, 0),
     )
 
 
@@ -98,6 +100,7 @@ def _reading(results: Results) -> str:
     text = (
         "Published AP is that of the full recipe on the published data; measured AP, in points as well, that of the budget "
         "in the title, with a 95 % interval over seeds. Only differences between rows compare, not the two columns. "
+        "Load ms is the time to load 100 images. "
         f"Source of the published numbers: {results.item.source}."
     )
     skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped]

@@ -46,6 +46,7 @@ class RowResult:
     macs_G: float | None
     seconds: float | None  # of training, mean over seeds
     images_per_s: float | None  # of training, median over epochs and seeds: what loader and network do together
+    load_ms: float | None  # per 100 images, median over epochs and seeds; the waiting time where workers load
     memory_mb: float | None
     skipped: str = ""  # why the budget leaves the row out
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -89,6 +90,12 @@ def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, 
 def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowResult:
     records = [run.record for run in runs]
     speeds = [epoch["images_per_s"] for record in records for epoch in record.history if epoch.get("images_per_s")]
+    waits = [
+        100_000 * epoch["load_seconds"] / (epoch["images_per_s"] * epoch["seconds"])
+        for record in records
+        for epoch in record.history
+        if epoch.get("load_seconds") and epoch.get("images_per_s") and epoch.get("seconds")
+    ]
     return RowResult(
         row=row,
         published=item.published.get(row, {}),
@@ -98,6 +105,7 @@ def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowRe
         macs_G=records[0].macs_G if records else None,
         seconds=float(np.mean([record.seconds for record in records])) if records else None,
         images_per_s=float(np.median(speeds)) if speeds else None,
+        load_ms=float(np.median(waits)) if waits else None,
         memory_mb=max((max(record.peak_memory_mb.values()) for record in records if record.peak_memory_mb), default=None),
         skipped=skipped,
         histories=[record.history for record in records],
@@ -177,6 +185,7 @@ def as_json(results: Results) -> dict[str, Any]:
             "macs_G": one.macs_G,
             "seconds": one.seconds,
             "images_per_s": one.images_per_s,
+            "load_ms": one.load_ms,
             "memory_mb": one.memory_mb,
             "skipped": one.skipped,
         }

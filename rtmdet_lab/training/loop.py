@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -172,7 +172,7 @@ class _Run:
             return
         check = 1 if self.device.type == "cpu" else GPU_CHECK_INTERVAL
         pending: list[tuple[int, dict[str, Tensor], list[Any]]] = []
-        batches = itertools.islice(iter_batches(loader, self.device, self.reporter), state.batch, None)
+        batches = self.timed(itertools.islice(iter_batches(loader, self.device, self.reporter), state.batch, None))
         for images, targets in batches:
             group_start = state.batch - state.batch % config.accumulate
             group = min(config.accumulate, self.batches - group_start)
@@ -192,6 +192,16 @@ class _Run:
                     state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
                     self.stop_if_asked(request)
         state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yields the batches and adds up how long each was waited for; without workers that is the time to load it."""
+        while True:
+            begin = time.monotonic()
+            batch = next(batches, None)
+            self.state.sums["load_seconds"] = self.state.sums.get("load_seconds", 0.0) + time.monotonic() - begin
+            if batch is None:
+                return
+            yield batch
 
     def forward_backward(self, images: Tensor, targets: list[Any], group: int) -> dict[str, Tensor]:
         config = self.config.train
@@ -242,7 +252,7 @@ class _Run:
 
     def mean_losses(self) -> dict[str, float]:
         done = max(self.state.batch, 1)
-        return {name: value / done for name, value in self.state.sums.items() if name != "seconds"}
+        return {name: value / done for name, value in self.state.sums.items() if not name.endswith("seconds")}
 
     def validate(self, stage: Stage, request: InterruptRequest) -> dict[str, float] | None:
         train, epoch = self.config.train, self.state.epoch
@@ -269,6 +279,7 @@ class _Run:
             "lr": state.optimizer.param_groups[0]["lr"],
             "losses": self.mean_losses(),
             "seconds": seconds,
+            "load_seconds": state.sums.get("load_seconds", 0.0),
             "images_per_s": self.batches * self.config.train.batch_size / max(seconds, 1e-9),
         }
         if metrics is not None:

@@ -11,8 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+HALO = [withStroke(linewidth=2.5, foreground="white")]  # names stay readable on lines
 COLORS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e0b", "#7b52ab", "#0f8b8d", "#8c564b", "#555555")
 
 
@@ -73,7 +75,9 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float, str]], fontsize:
     for x, y, name in points:
         best = None
         for dx, dy, align in shifts:
-            text = ax.annotate(name, (x, y), (dx, dy), textcoords="offset points", ha=align, fontsize=fontsize)
+            text = ax.annotate(
+                name, (x, y), (dx, dy), textcoords="offset points", ha=align, fontsize=fontsize, path_effects=HALO
+            )
             box = text.get_window_extent(renderer).expanded(1.02, 1.05)
             covered = sum(box.contains(*spot) for spot in spots) + 2 * sum(box.overlaps(other) for other in taken)
             inside = ax.get_window_extent(renderer)
@@ -118,7 +122,7 @@ def plot_learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
 
 def plot_speed(speeds: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Returns images per second of training by row (median and range over epochs): loader and network together."""
-    figure, ax = plt.subplots(figsize=(6.4, 0.9 + 0.42 * max(len(speeds), 1)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.6, 1.1 + 0.42 * max(len(speeds), 1)), layout="constrained")
     for number, values in enumerate(speeds.values()):
         if len(values):
             low, middle, high = np.quantile(values, [0.0, 0.5, 1.0])
@@ -130,4 +134,31 @@ def plot_speed(speeds: Mapping[str, Sequence[float]], title: str) -> Figure:
     ax.margins(x=0.12)
     ax.set_xlabel("images per second of training")
     ax.set_title(title, fontsize=9)
+    return figure
+
+
+def plot_tradeoff(series: Mapping[str, Sequence[Point]], own: Sequence[Point], cost: str, title: str) -> Figure:
+    """Returns AP against a cost for several detectors: one line each over the sizes it comes in, RTMDet's on top.
+
+    Args:
+        series: peers, points in the order of their size. own: RTMDet's, named beside their points.
+        cost: what the horizontal axis is, with its unit; drawn on a logarithmic scale.
+    """
+    figure, ax = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+    for number, (peer, points) in enumerate(series.items(), start=1):
+        line = [[point.cost for point in points], [point.ap for point in points]]
+        ax.plot(*line, "o-", color=color_of(number), markersize=4, linewidth=1.2, label=peer)
+    line = [[point.cost for point in own], [point.ap for point in own]]
+    ax.plot(*line, "o-", color=color_of(0), markersize=6, linewidth=2.4, label="RTMDet")
+    ax.set_xscale("log")
+    ax.set_xlabel(cost)
+    ax.set_ylabel("AP, COCO val2017")
+    ax.grid(alpha=0.3, which="both")
+    ax.margins(x=0.1, y=0.1)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(fontsize=8, loc="lower right")
+    label_points(ax, [(point.cost, point.ap, point.name) for point in own])
+    ax.set_title(title, fontsize=10)
     return figure

@@ -19,6 +19,9 @@ KNOWN = {
     ("instance_sizes", "tiny", "macs_G"),
     ("backbone_neck_ratio", "s balanced", "macs_G"),
     ("head_sharing", "fully shared", "params_M"),
+    ("figure1_tradeoff", "tiny", "params_M"),
+    ("figure1_tradeoff", "tiny", "macs_G"),
+    ("figure1_tradeoff", "m", "macs_G"),
 }
 
 
@@ -26,6 +29,7 @@ def test_the_tables_are_there():
     assert {"detection_sizes", "instance_sizes", "rotated_sizes", "kernel_size", "stage_blocks", "basic_blocks"} <= set(
         NAMES
     )
+    assert {"figure1_tradeoff", "cache_speed", "step_by_step", "optimizer_recipe"} <= set(NAMES)
     assert {"backbone_neck_ratio", "head_sharing", "soft_label_costs", "assigners", "augmentation"} <= set(NAMES)
 
 
@@ -36,7 +40,7 @@ def test_each_says_what_it_claims_and_where_its_numbers_are_from(name):
     assert item.source
     assert len(item.rows) >= 2
     for numbers in item.published.values():
-        assert set(numbers) <= {"AP", "params_M", "macs_G", "latency_ms"}
+        assert set(numbers) <= {"AP", "params_M", "macs_G", "latency_ms", "load_ms"}
         assert all(re.fullmatch(r"\d+(\.\d+)?", value) for value in numbers.values())
 
 

@@ -184,3 +184,16 @@ def test_tour_of_rotated_boxes(tmp_path):
     assert pictures(evaluated) == 2
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["rotated"]
     assert scores == pytest.approx(record["metrics"], abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.slow
+def test_tables_and_figure_1_are_read_without_training(tmp_path):
+    """With no runs: what is published, what can be compared, and how to make runs."""
+    arguments = {"results": tmp_path / "none", "out_dir": tmp_path / "out"}
+    notebook = execute("31_ablations", tmp_path, experiment="kernel_size", draws=20, **arguments)
+    assert "no runs yet: rtmdet-lab sweep kernel_size" in printed(notebook)
+    assert pictures(notebook) == 2  # AP against parameters and latency, as published
+    assert (tmp_path / "out" / "kernel_size-laptop.html").exists()
+    notebook = execute("51_figure1_tradeoff", tmp_path, **arguments)
+    assert pictures(notebook) == 4
+    assert "none under" in printed(notebook)

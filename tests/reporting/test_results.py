@@ -67,6 +67,7 @@ def made(tmp_path, scenes):
             "lr": 0.1,
             "images_per_s": 20.0 + run.seed,
             "seconds": 3,
+            "load_seconds": 0.3 * (1 + run.seed),
         }
         record = write_record(run, score, history=[epoch | {"metrics": {"AP": score}}])
         config = json.loads(json.dumps(record.config))
@@ -98,6 +99,7 @@ def test_rows_have_means_intervals_and_what_they_cost(made):
     assert good.ap.low < good.ap.mean < good.ap.high
     assert good.ap.mean > bad.ap.mean + 0.2
     assert good.images_per_s == 21.0
+    assert good.load_ms == pytest.approx(100_000 * 0.6 / (21 * 3))  # of the middle seed
     assert good.published["AP"] == "44.0"
     assert "smoke budget: 2 epochs of 24 images at 64 pixels" in results.title
 

@@ -52,11 +52,20 @@ def test_history_has_one_complete_record_per_epoch(tmp_path):
     assert [record["stage"] for record in history] == ["strong", "strong", "weak"]
     assert [record["step"] for record in history] == [3, 6, 9]  # 10 images in batches of 4
     for record in history:
-        assert set(record) - {"metrics"} == {"epoch", "stage", "step", "lr", "losses", "seconds", "images_per_s"}
+        assert set(record) - {"metrics"} == {
+            "epoch",
+            "stage",
+            "step",
+            "lr",
+            "losses",
+            "seconds",
+            "load_seconds",
+            "images_per_s",
+        }
         assert set(record["losses"]) == {"loss_cls", "loss_bbox"}
         assert all(math.isfinite(value) for value in record["losses"].values())
         assert 0 < record["lr"] <= 0.001
-        assert record["seconds"] > 0
+        assert record["seconds"] > record["load_seconds"] > 0
         assert record["images_per_s"] == pytest.approx(12 / record["seconds"])
     assert "AP" in history[1]["metrics"]
 
