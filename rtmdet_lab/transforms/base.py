@@ -15,7 +15,8 @@ Randomness is torch's global generator, which the loader seeds per sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,27 @@ def clip_objects(target: Target, size: tuple[int, int]) -> Target:
     clipped["boxes"] = as_boxes(boxes, (height, width))
     inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return select_objects(clipped, inside)
+
+
+_listeners: list[dict[str, Any]] = []
+
+
+def note(**drawn: Any) -> None:
+    """Tells whoever listens what a step has drawn, by name; training does not listen."""
+    for listener in _listeners:
+        listener.update(drawn)
+
+
+@contextmanager
+def noted() -> Iterator[dict[str, Any]]:
+    """Gives a mapping that collects what steps draw inside."""
+    drawn: dict[str, Any] = {}
+    _listeners.append(drawn)
+    try:
+        yield drawn
+    finally:
+        # By identity: two mappings with the same content are equal.
+        del _listeners[next(index for index, one in enumerate(_listeners) if one is drawn)]
 
 
 def uniform(low: float, high: float) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from rtmdet_lab.transforms.base import Sample, Target, Transform, to_array, to_image, uniform
+from rtmdet_lab.transforms.base import Sample, Target, Transform, note, to_array, to_image, uniform
 
 
 class RandomHSV(Transform):
@@ -24,6 +24,7 @@ class RandomHSV(Transform):
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         on = torch.rand(3) < 0.5
         shifts = [int(uniform(-limit, limit)) if on[channel] else 0 for channel, limit in enumerate(self.limits)]
+        note(hue=shifts[0], saturation=shifts[1], value=shifts[2])
         if not any(shifts):
             return image, target
         hsv = cv2.cvtColor(to_array(image), cv2.COLOR_RGB2HSV)

@@ -26,6 +26,7 @@ from rtmdet_lab.transforms.base import (
     image_size,
     integer,
     move_objects,
+    note,
     plain_boxes,
     to_array,
     to_image,
@@ -89,6 +90,7 @@ class RandomResize(Transform):
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         side = max(int(self.base * uniform(*self.ratio_range)), 1)
         size = fit_size(image_size(image), (side, side))
+        note(ratio=side / self.base, height=size[0], width=size[1])
         image, target = resize_sample(image, target, size)
         return image, clip_objects(target, size)
 
@@ -112,6 +114,7 @@ class RandomCrop(Transform):
         height, width = image_size(image)
         crop_height, crop_width = min(height, self.size), min(width, self.size)
         top, left = integer(height - crop_height + 1), integer(width - crop_width + 1)
+        note(left=left, top=top, width=crop_width, height=crop_height)
         moved = move_objects(target, (1.0, 1.0), (-left, -top), (crop_height, crop_width))
         cropped = clip_objects(moved, (crop_height, crop_width))
         if len(target["labels"]) and not len(cropped["labels"]) and not self.allow_empty:
@@ -128,9 +131,9 @@ class RandomFlip(Transform):
         self.prob = prob
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
-        if torch.rand(()) >= self.prob:
-            return image, target
-        return flip_sample(image, target)
+        mirrored = bool(torch.rand(()) < self.prob)
+        note(mirrored=mirrored)
+        return flip_sample(image, target) if mirrored else (image, target)
 
 
 def flip_sample(image: tv_tensors.Image, target: Target) -> Sample:

@@ -21,6 +21,7 @@ from rtmdet_lab.transforms.base import (
     image_size,
     join_objects,
     move_objects,
+    note,
     to_array,
     to_image,
     uniform,
@@ -56,11 +57,14 @@ class Mosaic(Mixing):
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         self.partners.remember((image, target))
         partners = self.partners.draw(3)
+        note(partners=[_image_id(one) for one in partners])
         if not partners:
             return image, target
         samples = [(image, target), *partners]
         corners = place_corners([image_size(one) for one, _ in samples], self.size, self.center_range)
         side = 2 * self.size
+        # The second image starts at the center, and the third below it.
+        note(center=(corners[1].left, corners[2].top), ratios=[one.ratio for one in corners])
         canvas = np.full((side, side, 3), PAD_VALUE, dtype=np.uint8)
         placed = []
         for (one_image, one_target), corner in zip(samples, corners, strict=True):
@@ -116,15 +120,15 @@ class MixUp(Mixing):
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         self.partners.remember((image, target))  # also the samples that are not mixed themselves
-        if torch.rand(()) >= self.prob:
-            return image, target
-        partner = self._partner_with_objects()
+        mixed = bool(torch.rand(()) < self.prob)
+        partner = self._partner_with_objects() if mixed else None
+        note(mixed=partner is not None, partners=[] if partner is None else [_image_id(partner)])
         if partner is None:
             return image, target
         other, other_target = self._prepare(*partner, image_size(image))
-        mixed = average(to_array(image), other)
+        blend = average(to_array(image), other)
         size = image_size(image)
-        return to_image(mixed), clip_objects(join_objects([target, other_target], size), size)
+        return to_image(blend), clip_objects(join_objects([target, other_target], size), size)
 
     def _partner_with_objects(self) -> Sample | None:
         for _ in range(self.tries):
@@ -141,10 +145,17 @@ class MixUp(Mixing):
         canvas = np.full((max(size[0], self.size), max(size[1], self.size), 3), PAD_VALUE, dtype=np.uint8)
         paste(canvas, to_array(image), 0, 0)
         target = move_objects(target, (1.0, 1.0), (0.0, 0.0), canvas.shape[:2])
-        if torch.rand(()) < self.flip_prob:
+        mirrored = bool(torch.rand(()) < self.flip_prob)
+        note(ratio=ratio, mirrored=mirrored)
+        if mirrored:
             flipped, target = flip_sample(to_image(canvas), target)
             canvas = to_array(flipped)
         return canvas[: size[0], : size[1]], target
+
+
+def _image_id(sample: Sample) -> int | str | None:
+    meta = sample[1].get("meta")
+    return None if meta is None else meta.image_id
 
 
 def paste(canvas: np.ndarray, array: np.ndarray, left: int, top: int) -> None:

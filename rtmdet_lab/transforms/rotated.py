@@ -23,6 +23,7 @@ from rtmdet_lab.transforms.base import (
     image_size,
     integer,
     move_objects,
+    note,
     plain_boxes,
     to_array,
     to_image,
@@ -44,8 +45,10 @@ class RandomFlip3(Transform):
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         if torch.rand(()) >= self.prob:
+            note(mirrored="no")
             return image, target
         which = integer(3)
+        note(mirrored=("left to right", "top to bottom", "both ways")[which])
         return flip_rotated(image, target, horizontal=which != 1, vertical=which != 0)
 
 
@@ -64,6 +67,7 @@ class RandomRotate(Transform):
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         angle = self.draw(target["labels"])
+        note(degrees=0.0 if angle is None else math.degrees(angle))
         return (image, target) if angle is None else rotate_sample(image, target, angle)
 
     def draw(self, labels: Tensor) -> float | None:

@@ -19,6 +19,8 @@ from rtmdet_lab.transforms.base import (
     integer,
     join_objects,
     move_objects,
+    note,
+    noted,
     select_objects,
     to_array,
     to_image,
@@ -140,3 +142,23 @@ def test_boxes_know_their_canvas_and_format():
     boxes = as_boxes(torch.zeros(2, 4), (7, 9))
     assert boxes.canvas_size == (7, 9)
     assert boxes.format is tv_tensors.BoundingBoxFormat.XYXY
+
+
+def test_what_is_drawn_is_told_to_listeners_only():
+    note(side=1)  # nobody listens
+    with noted() as outer:
+        note(side=2)
+        with noted() as inner:
+            note(top=3)
+        note(side=4)
+    note(side=5)
+    assert outer == {"side": 4, "top": 3}
+    assert inner == {"top": 3}
+
+
+def test_listening_ends_with_an_error_and_with_the_right_listener():
+    with noted() as outer:
+        with pytest.raises(KeyError), noted():  # both hold the same content here: nothing
+            raise KeyError
+        note(side=1)
+    assert outer == {"side": 1}
