@@ -47,7 +47,7 @@ class Comparison:
     @property
     def text(self) -> str:
         """What is claimed, in words."""
-        relation = f"at least as good as (within {self.margin:g} {self.metric})" if self.at_least_as_good else "better than"
+        relation = f"at least as good as (within {100 * self.margin:g} points of {self.metric})" if self.at_least_as_good else "better than"
         return f"{self.row} is {relation} {self.than}"
 
 
