@@ -197,3 +197,61 @@ def test_tables_and_figure_1_are_read_without_training(tmp_path):
     notebook = execute("51_figure1_tradeoff", tmp_path, **arguments)
     assert pictures(notebook) == 4
     assert "none under" in printed(notebook)
+
+
+# Explorers: without a front end they show the choice of their parameters ------------------------------------------------
+
+
+@pytest.mark.slow
+def test_model_explorer_is_a_static_notebook_without_a_front_end(tmp_path):
+    notebook = execute(
+        "01_model_explorer",
+        tmp_path,
+        first={"size": "nano"},
+        second={"size": "nano", "block": "darknet"},
+        kernels=[5],
+        pixels=128,
+        device="cpu",
+    )
+    assert pictures(notebook) == 1
+    html = "".join(out.get("data", {}).get("text/html", "") for cell in notebook.cells for out in cell.get("outputs", []))
+    assert "stage4" in html
+    assert "50 % within, px" in html
+
+
+@pytest.mark.slow
+def test_assigner_explorer_trains_a_run_and_shows_its_moments(tmp_path):
+    notebook = execute(
+        "02_assigner_explorer",
+        tmp_path,
+        data_dir=tmp_path / "data",
+        out_dir=tmp_path / "run",
+        epochs=2,
+        train_images=12,
+        image_size=96,
+        assigner={"kind": "atss"},
+        device="cpu",
+    )
+    assert pictures(notebook) == 2
+    assert "untrained, epoch 1, epoch 2" in printed(notebook)
+    again = execute("02_assigner_explorer", tmp_path, run_dir=tmp_path / "run", moment="untrained", show="controls")
+    assert "epoch 1/2" not in printed(again)
+    bundles = [out.get("data", {}) for cell in again.cells for out in cell.get("outputs", [])]
+    shown = next(bundle for bundle in bundles if "application/vnd.jupyter.widget-view+json" in bundle)
+    assert "image/png" in shown  # for viewers without widgets
+
+
+@pytest.mark.slow
+def test_augmentation_explorer_is_a_static_notebook_without_a_front_end(tmp_path):
+    notebook = execute(
+        "03_augmentation_explorer", tmp_path, data_dir=tmp_path / "data", images=24, image_size=96, task="rotated", sample=5
+    )
+    assert pictures(notebook) == 2
+    text = "".join(out.get("data", {}).get("text/html", "") for cell in notebook.cells for out in cell.get("outputs", []))
+    assert "RandomRotate" in text
+
+
+@pytest.mark.slow
+def test_explorer_refuses_a_choice_that_cannot_be_built(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="positive odd number"):
+        execute("01_model_explorer", tmp_path, second={"kernel_size": 4}, device="cpu")
