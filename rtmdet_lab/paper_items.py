@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.budgets import BUDGETS, Budget, BudgetName
@@ -33,21 +33,31 @@ class Comparison:
     Args:
         row: the row that is said to be better.
         than: the one it is better than.
-        metric: a number of a record's ``metrics``; more is better.
+        metric: "AP", more is better; or "load_ms", the milliseconds to load 100 images, less is better.
         at_least_as_good: the claim is that ``row`` is not worse by more than ``margin``.
-        margin: of the metric, 0 to 1: what still counts as equal.
+        margin: what still counts as equal, AP from 0 to 1.
     """
 
     row: str
     than: str
-    metric: str = "AP"
+    metric: Literal["AP", "load_ms"] = "AP"
     at_least_as_good: bool = False
     margin: float = 0.005
+
+    def __post_init__(self) -> None:
+        if self.metric not in ("AP", "load_ms"):
+            raise SettingError(f"a comparison's metric is {self.metric!r}, but must be AP or load_ms")
+        if self.metric == "load_ms" and self.at_least_as_good:
+            raise SettingError("a comparison of load_ms says which row is faster: leave at_least_as_good alone")
 
     @property
     def text(self) -> str:
         """What is claimed, in words."""
-        relation = f"at least as good as (within {100 * self.margin:g} points of {self.metric})" if self.at_least_as_good else "better than"
+        if self.metric == "load_ms":
+            return f"{self.row} loads faster than {self.than}"
+        relation = (
+            f"at least as good as (within {100 * self.margin:g} points of AP)" if self.at_least_as_good else "better than"
+        )
         return f"{self.row} is {relation} {self.than}"
 
 

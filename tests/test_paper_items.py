@@ -9,7 +9,7 @@ import pytest
 from rtmdet_lab import paper_items
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import DataError, SettingError, SettingTypeError, UnknownNameError
-from rtmdet_lab.paper_items import PaperItem, compare_static, experiment_names, load_experiment
+from rtmdet_lab.paper_items import Comparison, PaperItem, compare_static, experiment_names, load_experiment
 
 OWN = """
 from rtmdet_lab import ExperimentConfig, PaperItem
@@ -69,6 +69,16 @@ def test_rows_that_cannot_be_are_refused_by_name(changes, error, message):
 def test_unknown_row_names_the_nearest():
     with pytest.raises(UnknownNameError, match=r"no row 'sven': did you mean 'seven'.* rows are five, seven"):
         make().config("sven")
+
+
+def test_comparison_of_something_that_no_run_leaves_is_refused():
+    with pytest.raises(SettingError, match="metric is 'AP95', but must be AP or load_ms"):
+        Comparison("a", "b", metric="AP95")
+    with pytest.raises(SettingError, match="leave at_least_as_good alone"):
+        Comparison("a", "b", metric="load_ms", at_least_as_good=True)
+    assert Comparison("a", "b").text == "a is better than b"
+    assert Comparison("a", "b", at_least_as_good=True).text == "a is at least as good as (within 0.5 points of AP) b"
+    assert Comparison("a", "b", metric="load_ms").text == "a loads faster than b"
 
 
 def test_unknown_experiment_names_the_nearest():

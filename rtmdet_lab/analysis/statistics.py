@@ -222,6 +222,24 @@ def compare_runs(
     )
 
 
+def compare_values(values: Sequence[float], others: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
+    """Returns the difference between a number of one row's runs and of another's, which does not come from images.
+
+    Welch's interval over the seeds; ``images`` and ``draws`` are 0.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not len(values) or not len(others):
+        raise ValueError("no runs to compare")
+    both = [np.asarray(part, dtype=np.float64) for part in (values, others)]
+    mean = float(both[0].mean() - both[1].mean())
+    variances = [part.var(ddof=1) / len(part) if len(part) > 1 else math.nan for part in both]
+    counts = (len(both[0]), len(both[1]))
+    half = _welch_half_width(variances, counts, confidence)
+    return Difference(mean, mean - half, mean + half, math.nan, math.nan, images=0, seeds=counts, draws=0)
+
+
 def _welch_half_width(variances: Sequence[float], counts: Sequence[int], confidence: float) -> float:
     """Returns half the interval of a difference of two means, of which the variances are given; NaN where one is."""
     total = sum(variances)

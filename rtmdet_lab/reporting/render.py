@@ -65,21 +65,26 @@ def with_interval(value: Interval) -> str:
 
 def claim_line(one: ClaimResult) -> str:
     """Returns a part of the claim, its verdict and what that rests on, as a sentence."""
-    printed = "" if one.published is None else f"; published {100 * one.published:+.1f}"
+    scale, unit, digits = (100, "AP", 1) if one.comparison.metric == "AP" else (1, "ms per 100 images", 0)
+
+    def signed(value: float) -> str:
+        return f"{scale * value:+.{digits}f}"
+
+    printed = "" if one.published is None else f"; published {signed(one.published)}"
     if one.difference is None:
         return f"{one.comparison.text}: {one.verdict} ({one.reason}{printed})"
     found = one.difference
     own, other = found.seeds
     seeds = f"{own} seeds" if own == other else f"{own} and {other} seeds"
-    seeds = seeds.replace("1 seeds", "1 seed")
-    images = f"{100 * found.images_low:+.1f} to {100 * found.images_high:+.1f}"
-    whole = ""
-    if not math.isnan(found.low):
-        whole = f", with the spread between seeds {100 * found.low:+.1f} to {100 * found.high:+.1f}"
-    return (
-        f"{one.comparison.text}: {one.verdict} (measured {100 * found.mean:+.1f} AP{printed}; 95 % over images {images}"
-        f"{whole}; {found.images} images, {seeds}, {found.draws} draws)"
-    )
+    parts = [f"measured {signed(found.mean)} {unit}{printed}"]
+    spread = "" if math.isnan(found.low) else f"{signed(found.low)} to {signed(found.high)}"
+    if found.images:
+        over = f"95 % over images {signed(found.images_low)} to {signed(found.images_high)}"
+        parts.append(over + (f", with the spread between seeds {spread}" if spread else ""))
+        seeds = f"{found.images} images, {seeds}, {found.draws} draws"
+    elif spread:
+        parts.append(f"95 % over seeds {spread}")
+    return f"{one.comparison.text}: {one.verdict} ({'; '.join([*parts, seeds.replace('1 seeds', '1 seed')])})"
 
 
 def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from rtmdet_lab.analysis.statistics import (
     Interval,
     coco_matches,
     compare_runs,
+    compare_values,
     dota_matches,
     seed_interval,
     verdict,
@@ -29,6 +31,7 @@ from rtmdet_lab.evaluation.dota_files import from_rotated_results
 from rtmdet_lab.experiment import PREDICTIONS_NAME
 from rtmdet_lab.files import read_json
 from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.records import RunRecord
 from rtmdet_lab.reporting.collect import Collection, FoundRun, collect, describe_budget
 
 DRAWS = 500
@@ -59,7 +62,7 @@ class ClaimResult:
     comparison: Comparison
     verdict: str
     difference: Difference | None
-    published: float | None  # difference in AP as printed, 0 to 1
+    published: float | None  # the difference as printed; AP from 0 to 1
     reason: str = ""  # why there is no difference to look at
 
 
@@ -90,12 +93,7 @@ def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, 
 def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowResult:
     records = [run.record for run in runs]
     speeds = [epoch["images_per_s"] for record in records for epoch in record.history if epoch.get("images_per_s")]
-    waits = [
-        100_000 * epoch["load_seconds"] / (epoch["images_per_s"] * epoch["seconds"])
-        for record in records
-        for epoch in record.history
-        if epoch.get("load_seconds") and epoch.get("images_per_s") and epoch.get("seconds")
-    ]
+    waits = [one for record in records for one in _load_ms(record)]
     return RowResult(
         row=row,
         published=item.published.get(row, {}),
@@ -112,6 +110,15 @@ def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowRe
     )
 
 
+def _load_ms(record: RunRecord) -> list[float]:
+    """Returns the milliseconds to load 100 images, by epoch; empty for records that do not say."""
+    return [
+        100_000 * epoch["load_seconds"] / (epoch["images_per_s"] * epoch["seconds"])
+        for epoch in record.history
+        if epoch.get("load_seconds") and epoch.get("images_per_s") and epoch.get("seconds")
+    ]
+
+
 def _claim(
     item: PaperItem,
     comparison: Comparison,
@@ -120,17 +127,26 @@ def _claim(
     cache: dict[Path, ImageMatches],
     draws: int,
 ) -> ClaimResult:
-    printed = [item.published.get(row, {}).get("AP") for row in (comparison.row, comparison.than)]
-    published = (float(printed[0]) - float(printed[1])) / 100 if all(printed) else None
+    metric, pair = comparison.metric, (comparison.row, comparison.than)
+    printed = [item.published.get(row, {}).get(metric) for row in pair]
+    published = (float(printed[0]) - float(printed[1])) / (100 if metric == "AP" else 1) if all(printed) else None
     undecided = "not decidable at this budget"
-    for row in (comparison.row, comparison.than):
+    for row in pair:
         if not found.rows[row]:
             return ClaimResult(comparison, undecided, None, published, skip.get(row) or f"{row} has no runs")
     try:
-        own, theirs = ([_matches(run, cache) for run in found.rows[row]] for row in (comparison.row, comparison.than))
-        difference = compare_runs(own, theirs, draws)
+        if metric == "AP":
+            difference = compare_runs(*([_matches(run, cache) for run in found.rows[row]] for row in pair), draws=draws)
+        else:
+            waits = [[_load_ms(run.record) for run in found.rows[row]] for row in pair]
+            if not all(one for runs in waits for one in runs):
+                return ClaimResult(comparison, undecided, None, published, "not every record holds the loading time")
+            difference = compare_values(*([float(np.median(one)) for one in runs] for runs in waits))
     except (UserError, ValueError) as error:
         return ClaimResult(comparison, undecided, None, published, str(error))
+    if metric == "load_ms":  # less is better
+        turned = verdict(dataclasses.replace(difference, low=-difference.high, high=-difference.low))
+        return ClaimResult(comparison, turned, difference, published)
     found_verdict = verdict(difference, comparison.margin, comparison.at_least_as_good)
     return ClaimResult(comparison, found_verdict, difference, published)
 

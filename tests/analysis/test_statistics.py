@@ -15,6 +15,7 @@ from rtmdet_lab.analysis.statistics import (
     Difference,
     coco_matches,
     compare_runs,
+    compare_values,
     dota_matches,
     draw_images,
     seed_interval,
@@ -192,6 +193,21 @@ def test_runs_on_other_images_are_refused():
         compare_runs(runs_of([1.0], images=5), runs_of([1.0], images=6))
     with pytest.raises(ValueError, match="no runs"):
         compare_runs([], runs_of([1.0], images=5))
+
+
+def test_difference_of_values_by_hand():
+    """10, 12, 14 against 20, 21, 22: variances 4 / 3 and 1 / 3, freedom (5 / 3)^2 / (8 / 9 + 1 / 18) = 2.94, t = 3.219."""
+    found = compare_values([10, 12, 14], [20, 21, 22])
+    assert (found.mean, found.seeds, found.images, found.draws) == (-9, (3, 3), 0, 0)
+    assert found.high + 9 == pytest.approx(3.219 * math.sqrt(5 / 3), abs=2e-3)
+    assert found.low + found.high == pytest.approx(-18)
+    assert verdict(found) == "contradicted"
+    assert verdict(compare_values([20, 21, 22], [10, 12, 14])) == "supported"
+    assert math.isnan(compare_values([1.0], [2.0, 3.0]).low)
+    assert verdict(compare_values([9.0], [2.0])) == "not decidable at this budget"
+    assert compare_values([1.0, 1.0], [2.0, 2.0]).high == -1.0
+    with pytest.raises(ValueError, match="no runs"):
+        compare_values([], [1.0])
 
 
 def test_intervals_cover_what_they_promise():

@@ -122,6 +122,36 @@ def test_every_image_once_scores_as_the_record_says(made):
         assert whole == pytest.approx(run.record.metrics["AP"], abs=1e-6)
 
 
+def loading(folder, seconds):
+    """Runs whose epochs of 24 images waited so long for them; None: a record of before the time was kept."""
+    path = write_experiment(folder, *seconds)
+    for run in plan(path, "smoke", [0, 1, 2], folder / "runs"):
+        epoch = {"epoch": 0, "losses": {"loss_cls": 1.0}, "lr": 0.1, "images_per_s": 8.0, "seconds": 3.0}
+        wait = seconds[run.row]
+        more = {} if wait is None else {"load_seconds": wait + 0.012 * run.seed}
+        write_record(run, history=[epoch | more])
+    return load_experiment(path), folder / "runs"
+
+
+def test_loading_time_is_compared_over_seeds(tmp_path):
+    item, folder = loading(tmp_path, {"cached": 0.24, "uncached": 0.96, "same": 0.24, "old": None})
+    pairs = [("cached", "uncached"), ("uncached", "cached"), ("cached", "same"), ("cached", "old")]
+    comparisons = tuple(Comparison(*pair, metric="load_ms") for pair in pairs)
+    published = {"cached": {"load_ms": "24.0"}, "uncached": {"load_ms": "87.1"}}
+    item = dataclasses.replace(item, comparisons=comparisons, published=published)
+    results = gather_results(item, "own", folder, "smoke")
+    faster, slower, same, unknown = results.claims
+    assert (faster.verdict, slower.verdict) == ("supported", "contradicted")
+    assert (same.verdict, unknown.verdict) == ("not decidable at this budget",) * 2
+    assert faster.difference.mean == pytest.approx(-3000)  # 1050 and 4050 ms per 100 images
+    line = claim_line(faster)
+    for words in ("loads faster than", "measured -3000 ms per 100 images; published -63; 95 % over seeds -3", "; 3 seeds)"):
+        assert words in line
+    assert "not every record holds the loading time" in claim_line(unknown)
+    assert [row.load_ms for row in results.rows] == [pytest.approx(1050), pytest.approx(4050), pytest.approx(1050), None]
+    json.dumps(as_json(results), allow_nan=False)
+
+
 def test_missing_predictions_cost_the_verdict_and_not_the_report(made):
     _, folder, _ = made
     for path in folder.rglob("good-seed0*/predictions.json"):
