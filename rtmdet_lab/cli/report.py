@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", nargs="+", choices=("md", "html", "csv"), default=["md", "html", "csv"], help="of the report (all three)"
     )
     parser.add_argument("--draws", type=int, default=500, metavar="N", help="of the images, for the intervals (500)")
+    parser.add_argument(
+        "--latency", type=int, default=20, metavar="N", help="passes per network to measure its latency; 0: none (20)"
+    )
     add_json(parser)
 
 
@@ -43,20 +46,25 @@ def _measured(args: argparse.Namespace) -> int:
 
     from rtmdet_lab.paper_items import load_experiment
     from rtmdet_lab.reporting.figures import make_figures
-    from rtmdet_lab.reporting.render import HEADER, claim_line, table_rows, write_report
+    from rtmdet_lab.reporting.latency import with_latency
+    from rtmdet_lab.reporting.render import claim_line, shown_table, write_report
     from rtmdet_lab.reporting.results import as_json, gather_results, require_runs
 
     if not args.experiments:
         raise SettingError("no experiment named: `rtmdet-lab report kernel_size`, or --static for what needs no runs")
     if args.draws < 20:
         raise SettingError(f"--draws is {args.draws}, but must be at least 20 for an interval of 95 %")
+    if args.latency < 0:
+        raise SettingError(f"--latency is {args.latency}, but must be 0 or more passes")
     tables = {}
     for source in args.experiments:
         name = Path(source).stem
         results = gather_results(load_experiment(source), name, args.results, args.budget, args.draws)
         require_runs(results, args.results)
         print(results.title)
-        print_table([dict(zip(HEADER, row, strict=True)) for row in table_rows(results)])
+        if args.latency:
+            results = with_latency(results, args.latency)
+        print_table(shown_table(results))
         print()
         for claim in results.claims:
             print(claim_line(claim))

@@ -19,7 +19,8 @@ from rtmdet_lab.reporting.results import ClaimResult, Results, RowResult
 FORMATS = ("md", "html", "csv")
 HEADER = (
     *("row", "published AP", "measured AP", "seeds", "published params M", "params M"),
-    *("published MACs G", "MACs G", "training s", "images/s", "published load ms", "load ms"),
+    *("published MACs G", "MACs G", "published latency ms", "latency ms", "training s", "images/s"),
+    *("published load ms", "load ms"),
 )
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
@@ -32,9 +33,16 @@ def table_rows(results: Results) -> list[tuple[str, ...]]:
     return [_cells(row) for row in results.rows]
 
 
+def shown_table(results: Results) -> list[dict[str, str]]:
+    """Returns the rows of the table by column, without the costs that no row has a number of."""
+    rows = table_rows(results)
+    kept = [number for number in range(len(HEADER)) if number < 4 or any(row[number] != "-" for row in rows)]
+    return [{HEADER[number]: row[number] for number in kept} for row in rows]
+
+
 def _cells(row: RowResult) -> tuple[str, ...]:
     if row.skipped and not row.seeds:
-        return (row.row, row.published.get("AP", "-"), "left out", "-", row.published.get("params_M", "-"), *["-"] * 7)
+        return (row.row, row.published.get("AP", "-"), "left out", "-", row.published.get("params_M", "-"), *["-"] * 9)
     return (
         row.row,
         row.published.get("AP", "-"),
@@ -44,6 +52,8 @@ def _cells(row: RowResult) -> tuple[str, ...]:
         _number(row.params_M, 2),
         row.published.get("macs_G", "-"),
         _number(row.macs_G, 2),
+        row.published.get("latency_ms", "-"),
+        _number(row.latency_ms, 2),
         _number(row.seconds, 0),
         _number(row.images_per_s, 0),
         row.published.get("load_ms", "-"),
@@ -90,8 +100,9 @@ def claim_line(one: ClaimResult) -> str:
 def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
     """Returns the report as Markdown; ``pictures`` are paths beside it."""
     lines = [f"# {results.title}", "", results.item.claim, ""]
-    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table_rows(results)]
+    table = shown_table(results)
+    lines += ["| " + " | ".join(table[0]) + " |", "|" + "---|" * len(table[0])]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in table]
     lines += ["", _reading(results), ""]
     if results.claims:
         lines += ["## Verdicts", "", *(f"* {claim_line(one)}" for one in results.claims), ""]
@@ -106,7 +117,8 @@ def _reading(results: Results) -> str:
         "Published AP is that of the full recipe on the published data; measured AP, in points as well, that of the budget "
         "in the title, with a 95 % interval over seeds. Only differences between rows compare, not the two columns. "
         "Load ms is the time to load 100 images. "
-        f"Source of the published numbers: {results.item.source}."
+        + (f"Latency ms is that of the budget's network on {results.latency_setup}. " if results.latency_setup else "")
+        + f"Source of the published numbers: {results.item.source}."
     )
     skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped]
     return text + (f" Left out on this budget: {'; '.join(skipped)}." if skipped else "")
@@ -115,8 +127,9 @@ def _reading(results: Results) -> str:
 def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str:
     """Returns the report as one HTML file, pictures inside."""
     cell = html.escape
-    head = "".join(f"<th>{cell(name)}</th>" for name in HEADER)
-    body = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row) + "</tr>" for row in table_rows(results))
+    table = shown_table(results)
+    head = "".join(f"<th>{cell(name)}</th>" for name in table[0])
+    body = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row.values()) + "</tr>" for row in table)
     colors = {"supported": "supported", "contradicted": "contradicted"}
     claims = "".join(f'<li class="{colors.get(one.verdict, "open")}">{cell(claim_line(one))}</li>' for one in results.claims)
     left_out = "".join(f"<li>{cell(one)}</li>" for one in results.left_out)

@@ -49,10 +49,16 @@ class RowResult:
     macs_G: float | None
     seconds: float | None  # of training, mean over seeds
     images_per_s: float | None  # of training, median over epochs and seeds: what loader and network do together
-    load_ms: float | None  # per 100 images, median over epochs and seeds; the waiting time where workers load
+    loads_ms: list[float]  # per 100 images, by seed and epoch; the waiting time where workers load
     memory_mb: float | None
     skipped: str = ""  # why the budget leaves the row out
+    latency_ms: float | None = None  # of the fused network, one image, where it was measured (reporting/latency.py)
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def load_ms(self) -> float | None:
+        """Median over epochs and seeds."""
+        return float(np.median(self.loads_ms)) if self.loads_ms else None
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Results:
     claims: list[ClaimResult]
     left_out: list[str]
     found: Collection
+    latency_setup: str = ""  # what latency was measured on
 
 
 def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, draws: int = DRAWS) -> Results:
@@ -103,7 +110,7 @@ def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowRe
         macs_G=records[0].macs_G if records else None,
         seconds=float(np.mean([record.seconds for record in records])) if records else None,
         images_per_s=float(np.median(speeds)) if speeds else None,
-        load_ms=float(np.median(waits)) if waits else None,
+        loads_ms=waits,
         memory_mb=max((max(record.peak_memory_mb.values()) for record in records if record.peak_memory_mb), default=None),
         skipped=skipped,
         histories=[record.history for record in records],
@@ -202,6 +209,7 @@ def as_json(results: Results) -> dict[str, Any]:
             "seconds": one.seconds,
             "images_per_s": one.images_per_s,
             "load_ms": one.load_ms,
+            "latency_ms": one.latency_ms,
             "memory_mb": one.memory_mb,
             "skipped": one.skipped,
         }
@@ -223,6 +231,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "rows": rows,
         "claims": claims,
         "left_out": results.left_out,
+        "latency_setup": results.latency_setup,
     }
 
 

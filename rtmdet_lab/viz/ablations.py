@@ -120,19 +120,41 @@ def plot_learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
     return figure
 
 
-def plot_speed(speeds: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Returns images per second of training by row (median and range over epochs): loader and network together."""
-    figure, ax = plt.subplots(figsize=(7.6, 1.1 + 0.42 * max(len(speeds), 1)), layout="constrained")
-    for number, values in enumerate(speeds.values()):
-        if len(values):
-            low, middle, high = np.quantile(values, [0.0, 0.5, 1.0])
+def plot_rows(names: Sequence[str], points: Sequence[Point], published: Sequence[Point], title: str) -> Figure:
+    """Returns measured AP (left) and published AP (right), a line per name, for rows that cost the same."""
+    panels = [(name, rows) for name, rows in (("measured", points), ("published", published)) if rows]
+    size = (2.2 + 3.6 * max(len(panels), 1), 1.1 + 0.42 * max(len(names), 1))
+    figure, axes = plt.subplots(1, max(len(panels), 1), figsize=size, layout="constrained", squeeze=False, sharey=True)
+    for ax, (kind, rows) in zip(axes[0], panels, strict=False):
+        for point in rows:
+            number = list(names).index(point.name)
+            if not math.isnan(point.low):
+                ax.plot([point.low, point.high], [number, number], color=color_of(number), linewidth=1.4)
+            ax.plot(point.ap, number, "o", color=color_of(number), markersize=6)
+            shift = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+            ax.annotate(f"{point.ap:.1f}", (point.ap, number), **shift)
+        ax.set_xlabel(f"{kind} AP")
+        ax.grid(alpha=0.3)
+        ax.margins(x=0.12)
+    axes[0, 0].set_yticks(range(len(names)), list(names), fontsize=8)
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.7)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def plot_speed(values: Mapping[str, Sequence[float]], label: str, title: str) -> Figure:
+    """Returns a bar per row: the median over epochs and seeds, and the range. ``label``: of what, in which unit."""
+    figure, ax = plt.subplots(figsize=(7.6, 1.0 + 0.42 * max(len(values), 1)), layout="constrained")
+    for number, one in enumerate(values.values()):
+        if len(one):
+            low, middle, high = np.quantile(one, [0.0, 0.5, 1.0])
             ax.barh(number, middle, color=color_of(number), height=0.6)
             ax.plot([low, high], [number, number], color="0.2", linewidth=1.2)
             ax.annotate(f"{middle:.1f}", (high, number), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    ax.set_yticks(range(len(speeds)), list(speeds), fontsize=8)
+    ax.set_yticks(range(len(values)), list(values), fontsize=8)
     ax.invert_yaxis()
     ax.margins(x=0.12)
-    ax.set_xlabel("images per second of training")
+    ax.set_xlabel(f"{label} (bar: median, line: range)")
     ax.set_title(title, fontsize=9)
     return figure
 

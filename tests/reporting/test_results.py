@@ -21,7 +21,17 @@ from rtmdet_lab.evaluation.dota_files import to_rotated_results
 from rtmdet_lab.files import write_json
 from rtmdet_lab.paper_items import Comparison, load_experiment
 from rtmdet_lab.reporting.figures import make_figures
-from rtmdet_lab.reporting.render import HEADER, claim_line, table_rows, to_csv, to_html, to_markdown, write_report
+from rtmdet_lab.reporting.latency import with_latency
+from rtmdet_lab.reporting.render import (
+    HEADER,
+    claim_line,
+    shown_table,
+    table_rows,
+    to_csv,
+    to_html,
+    to_markdown,
+    write_report,
+)
 from rtmdet_lab.reporting.results import as_json, gather_results, load_matches
 from rtmdet_lab.structures import Detections
 from rtmdet_lab.sweep.plan import plan
@@ -165,15 +175,16 @@ def test_missing_predictions_cost_the_verdict_and_not_the_report(made):
 def test_three_formats_hold_the_same_numbers(made, tmp_path):
     results = results_of(made)
     figures = make_figures(results)
-    assert [name for name, _ in figures] == ["AP and parameters", "AP and latency", "learning curves", "training speed"]
+    names = ["AP and parameters", "AP and latency", "learning curves", "training speed", "loading time"]
+    assert [name for name, _ in figures] == names
     files = write_report(results, tmp_path / "report", figures=figures)
     assert {path.name for path in files} == {"own-smoke.md", "own-smoke.html", "own-smoke.csv"}
-    assert len(list((tmp_path / "report").glob("*.png"))) == 4
+    assert len(list((tmp_path / "report").glob("*.png"))) == 5
     text, page = to_markdown(results), to_html(results, figures)
-    for row in table_rows(results):
-        assert "| " + " | ".join(row) + " |" in text
-        assert all(f"<td>{cell}</td>" in page for cell in row)
-    assert page.count("data:image/png;base64,") == 4
+    for row in shown_table(results):
+        assert "| " + " | ".join(row.values()) + " |" in text
+        assert all(f"<td>{cell}</td>" in page for cell in row.values())
+    assert page.count("data:image/png;base64,") == 5
     lines = list(csv.DictReader(io.StringIO(to_csv(results))))
     assert [line["row"] for line in lines] == ["good", "same", "bad", "never"]
     assert float(lines[0]["measured AP"]) == pytest.approx(100 * results.rows[0].ap.mean, abs=0.005)
@@ -181,6 +192,42 @@ def test_three_formats_hold_the_same_numbers(made, tmp_path):
     assert lines[0]["budget"] == "smoke"
     assert len(HEADER) == len(table_rows(results)[0])
     json.dumps(as_json(results), allow_nan=False)
+
+
+def test_columns_that_no_row_fills_are_not_shown_and_stay_in_the_csv(made):
+    results = results_of(made)
+    (shown, *_) = shown_table(results)
+    assert list(shown)[:4] == ["row", "published AP", "measured AP", "seeds"]
+    assert "published load ms" not in shown
+    assert "published latency ms" in shown
+    assert "published load ms" in to_csv(results).splitlines()[0]
+
+
+def test_latency_is_measured_on_the_networks_of_the_runs(made):
+    results = results_of(made)
+    timed = with_latency(results, runs=2, device="cpu")
+    good, same, bad, never = timed.rows
+    assert all(row.latency_ms > 0 for row in (good, same, bad))
+    assert never.latency_ms is None
+    assert [row.latency_ms for row in results.rows] == [None] * 4, "the results it was given are left as they were"
+    assert timed.latency_setup.startswith("CPU, ")
+    assert timed.latency_setup in to_markdown(timed)
+    figures = dict(make_figures(timed))
+    left, right = figures["AP and latency"].axes
+    assert (left.get_ylabel(), right.get_ylabel()) == ("measured AP", "published AP")
+    assert {text.get_text() for text in left.texts} == {"good", "same", "bad"}
+    assert as_json(timed)["rows"][0]["latency_ms"] == good.latency_ms
+
+
+def test_rows_with_one_network_share_its_latency_and_are_drawn_row_by_row(tmp_path):
+    path = tmp_path / "own.py"
+    text = 'from rtmdet_lab import ExperimentConfig, PaperItem\nITEM = PaperItem("a", "b.", ExperimentConfig(), '
+    path.write_text(text + '{"x": {}, "y": {"train.lr": 0.1}}, {"x": {"AP": "44.0"}}, "ours")\n')
+    for run in plan(path, "smoke", [0, 1], tmp_path / "runs"):
+        write_record(run, 0.1 + 0.1 * run.seed)
+    results = with_latency(gather_results(load_experiment(path), "own", tmp_path / "runs", "smoke"), runs=1, device="cpu")
+    assert results.rows[0].latency_ms == results.rows[1].latency_ms
+    assert [name for name, _ in make_figures(results)] == ["AP by row"]
 
 
 def test_names_of_rows_cannot_break_the_page(made):
@@ -234,4 +281,5 @@ def test_command_prints_and_writes_the_report(made, capsys, tmp_path):
     )
     fails(capsys, "report", words=["no experiment named", "--static"])
     fails(capsys, *arguments[:-1], 3, words=["--draws is 3"])
+    fails(capsys, *arguments, "--latency", -1, words=["--latency is -1"])
     fails(capsys, "report", "kernel_sise", words=["did you mean 'kernel_size'"])

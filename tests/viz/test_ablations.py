@@ -5,7 +5,16 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pytest
 
-from rtmdet_lab.viz.ablations import Point, color_of, label_points, plot_learning, plot_scores, plot_speed, plot_tradeoff
+from rtmdet_lab.viz.ablations import (
+    Point,
+    color_of,
+    label_points,
+    plot_learning,
+    plot_rows,
+    plot_scores,
+    plot_speed,
+    plot_tradeoff,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +56,20 @@ def test_names_of_points_that_lie_close_do_not_cover_each_other():
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
 
 
+def test_rows_that_cost_the_same_stand_below_each_other():
+    measured = [Point("b", 1.0, 20.0, 15.0, 25.0), Point("a", 1.0, 22.0)]
+    left, right = plot_rows(["a", "b", "c"], measured, [Point("c", 1.0, 44.5)], "title").axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b", "c"]
+    assert left.get_ylim()[0] > left.get_ylim()[1], "the first row is on top"
+    assert texts(left) == ["20.0", "22.0"]
+    assert texts(right) == ["44.5"]
+    spots = {line.get_xdata()[0]: line for line in left.get_lines() if len(line.get_xdata()) == 1}
+    assert spots[20.0].get_ydata()[0] == 1
+    assert spots[22.0].get_color() == color_of(0)
+    assert [15.0, 25.0] in [list(line.get_xdata()) for line in left.get_lines()]
+    assert len(plot_rows(["a"], [], [Point("a", 1.0, 44.5)], "title").axes) == 1
+
+
 def test_learning_curves_have_a_line_per_run_and_a_name_per_row():
     def history(score):
         return [
@@ -62,7 +85,7 @@ def test_learning_curves_have_a_line_per_run_and_a_name_per_row():
 
 
 def test_speeds_show_the_median():
-    (ax,) = plot_speed({"x": [10.0, 20.0, 90.0], "y": []}, "title").axes
+    (ax,) = plot_speed({"x": [10.0, 20.0, 90.0], "y": []}, "images", "title").axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["x", "y"]
     assert texts(ax) == ["20.0"]
 
