@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+
+from rtmdet_lab.sweep.plan import plan
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_sweeps import write_record
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -197,6 +203,22 @@ def test_tables_and_figure_1_are_read_without_training(tmp_path):
     notebook = execute("51_figure1_tradeoff", tmp_path, **arguments)
     assert pictures(notebook) == 4
     assert "none under" in printed(notebook)
+
+
+@pytest.mark.slow
+def test_table_of_records_shows_what_was_measured_and_names_what_it_cannot_use(tmp_path):
+    for run in plan("assigners", "smoke", [0, 1, 2], tmp_path / "runs", rows=["dynamic soft label", "SimOTA"]):
+        write_record(run, 0.25 if run.row == "SimOTA" else 0.5)
+    (tmp_path / "runs" / "assigners" / "smoke" / "broken").mkdir()
+    (tmp_path / "runs" / "assigners" / "smoke" / "broken" / "results.json").write_text("{")
+    arguments = {"results": tmp_path / "runs", "budget": "smoke", "out_dir": tmp_path / "out", "draws": 20}
+    notebook = execute("31_ablations", tmp_path, experiment="assigners", latency_runs=1, **arguments)
+    text = printed(notebook)
+    assert "6 runs found under" in text
+    assert "Assigners, smoke budget: 2 epochs of 24 images" in text
+    assert "left out: " in text
+    assert pictures(notebook) == 1  # AP by row: these records have no epochs, and all rows one network
+    assert ",25.00,25.00,25.00," in (tmp_path / "out" / "assigners-smoke.csv").read_text()
 
 
 # Explorers: without a front end they show the choice of their parameters ------------------------------------------------
