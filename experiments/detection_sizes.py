@@ -36,5 +36,5 @@ ITEM = PaperItem(
         Comparison("l", "m"),
         Comparison("x", "l"),
     ),
-    budgets={"laptop": BUDGETS["detection"]["laptop"].changed({"train.epochs": 3, "train.weak_epochs": 3})},
+    budgets={"laptop": BUDGETS["detection"]["laptop"].changed({"train.epochs": 4, "train.weak_epochs": 4})},
 )

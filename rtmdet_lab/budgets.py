@@ -79,7 +79,8 @@ _SMOKE = {
     "train.lr": 0.001,
     "train.val_interval": 1,
 }
-# Sized by what make demo learns in its minutes (docs/performance.md): six forms, weak augmentation, from nothing.
+# Six forms, weak augmentation, from nothing. Small batches and images: in minutes, steps count for more than pixels, and
+# batches of 8 at 160 pixels left runs that differ in their seed alone twice as far apart (docs/ablations.md).
 _LAPTOP = {
     **_SMALL,
     "model.depth": 0.167,
@@ -92,6 +93,14 @@ _LAPTOP = {
     "train.lr": 0.003,
     "train.val_interval": 5,
 }
+_DETECTION_LAPTOP = {
+    "augment.input_size": 128,
+    "train.epochs": 8,
+    "train.weak_epochs": 8,
+    "train.batch_size": 4,
+    "train.lr": 0.0015,
+    "train.val_interval": 8,
+}
 _FORMS = ["triangle", "rectangle", "cross", "ring", "crescent", "arrow"]
 _SCENES = {"size": 160, "seed": 0, "difficulty": 0.0, "classes": _FORMS}
 _AERIAL = {"size": 160, "seed": 0, "difficulty": 0.0}
@@ -101,7 +110,9 @@ _TINIER, _SMALLER = 0.125, 0.3  # depth and width where rows differ in their siz
 BUDGETS: dict[TaskName, dict[BudgetName, Budget]] = {
     "detection": {
         "smoke": Budget("smoke", _SMOKE, {**_SCENES, **_FEW, "size": 64}, _TINIER),
-        "laptop": Budget("laptop", _LAPTOP, {**_SCENES, "train": 600, "val": 200}, _SMALLER),
+        "laptop": Budget(
+            "laptop", {**_LAPTOP, **_DETECTION_LAPTOP}, {**_SCENES, "size": 128, "train": 600, "val": 200}, _SMALLER
+        ),
         "paper": Budget("paper"),
     },
     "instance": {

@@ -12,7 +12,7 @@ from rtmdet_lab.sweep.plan import Run, finished_record
 from rtmdet_lab.training.report import bar, minutes
 
 # Images a second of one run at laptop size on one processor core, until the sweep has measured its own.
-ASSUMED_IMAGES_PER_S = 25.0
+ASSUMED_IMAGES_PER_S = 30.0
 START_S = 12.0  # notebook, imports, data
 
 
