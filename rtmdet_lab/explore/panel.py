@@ -52,6 +52,7 @@ class Panel:
         self._held = False
         lines = [widgets.HBox([self._part(name) for name in row], layout=_WRAPPED) for row in rows]
         self.box = _PictureBox(self.picture, [*lines, self.message, self.table, self.picture])
+        self.box.add_class("rtmdet-panel")  # how a page tells it from other boxes, such as the bars of a training
         for one in self.controls.values():
             if not isinstance(one, widgets.Button):
                 one.observe(self._changed, "value")
