@@ -192,7 +192,7 @@ def model_panel(
     controls: dict[str, widgets.Widget] = {
         "task": widgets.Dropdown(options=get_args(TaskName), description="task", layout=_width(190)),
         "place": widgets.Dropdown(options=PLACES, description="looks from", layout=_width(250)),
-        "pixels": widgets.Dropdown(options=SIZES, description="measured at", layout=_width(170)),
+        "pixels": widgets.Dropdown(options=SIZES, description="pixels", layout=_width(170)),
         "measure": widgets.Button(description="Measure", tooltip="more runs and samples; any size", layout=_width(100)),
     }
     for name in NAMES:

@@ -60,7 +60,7 @@ class Panel:
     def _part(self, name: str) -> widgets.Widget:
         if name in self.controls:
             return self.controls[name]
-        return widgets.HTML(f"<b>{html.escape(name)}</b>", layout=widgets.Layout(width="90px"))
+        return widgets.HTML(f"<b>{html.escape(name)}</b>", layout=widgets.Layout(width="40px"))
 
     @property
     def values(self) -> dict[str, Any]:
