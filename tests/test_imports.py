@@ -44,6 +44,7 @@ FLOORS = {
     "notebook": 5,
     "explore": 5,
     "variants": 6,
+    "browse": 7,
     "sweep": 7,
     "reporting": 7,
     "cli": 8,
