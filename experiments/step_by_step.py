@@ -82,6 +82,6 @@ ITEM = PaperItem(
             {"train.epochs": epochs},
             skip={"pretrained backbone": "published weights fit the published size alone, and are downloaded"},
         )
-        for name, epochs in (("smoke", 2), ("laptop", 8))
+        for name, epochs in (("smoke", 2), ("laptop", 6))
     },
 )
