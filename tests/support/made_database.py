@@ -50,6 +50,7 @@ def own_database() -> Iterator[str]:
 @contextlib.contextmanager
 def used_here() -> Iterator[str]:
     """Like :func:`own_database`, and this process's FiftyOne uses it."""
+    os.environ.setdefault("FIFTYONE_LOGGING_LEVEL", "ERROR")
     import fiftyone
     import fiftyone.core.odm.database as database
 

@@ -1,0 +1,105 @@
+"""The App in a real browser: the data set, its counts, a saved view and labels are there. Skipped without Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from rtmdet_lab.browse.app import HOST, address_of, choose_port, launch
+from rtmdet_lab.browse.dataset import put
+from rtmdet_lab.errors import SettingError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_database import free_port
+from made_sources import made_source
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def app(database, tmp_path_factory):
+    """The App on a made data set: (data set, port)."""
+    dataset, _ = put([made_source(tmp_path_factory.mktemp("app"), data="seen in the App", count=5)])
+    port = free_port()
+    session = launch(dataset, port)
+    yield dataset, port
+    session.close()
+
+
+@pytest.fixture(scope="module")
+def page(app):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1500, "height": 950})
+        page.set_default_timeout(30_000)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        yield page, asked
+        browser.close()
+
+
+def keep(page, name: str) -> None:
+    """Writes a picture where RTMDET_LAB_SCREENSHOTS says."""
+    where = os.environ.get("RTMDET_LAB_SCREENSHOTS")
+    if where:
+        page.screenshot(path=str(Path(where) / f"{name}.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH: apt-get install chromium")
+def test_app_shows_the_data_set_its_counts_a_saved_view_and_labels(app, page):
+    dataset, port = app
+    page, asked = page
+    page.goto(address_of(dataset, port))
+    page.wait_for_selector("text=5 samples")
+    assert page.locator("text=seen in the App").count()
+    for field in ("ground_truth", "k5"):
+        assert page.locator(f"[data-cy*='{field}']").count(), field
+    page.wait_for_selector("[data-cy='looker']")
+    page.locator("text=Dismiss").click()  # an advertisement of FiftyOne's
+    keep(page, "app_grid")
+    page.goto(address_of(dataset, port, "k5: confident mistakes"))
+    page.wait_for_selector("text=k5: confident mistakes")
+    page.wait_for_selector("text=4 samples")
+    page.wait_for_selector("[data-cy='looker']")
+    page.wait_for_timeout(1500)
+    keep(page, "app_view")
+    page.locator("[data-cy='looker']").first.click()
+    page.wait_for_selector("[data-cy='modal']")
+    page.wait_for_timeout(2500)
+    keep(page, "app_modal")
+    # FiftyOne's page asks for two fonts and shows others without them; it must ask nobody anything else.
+    others = {urlsplit(url).netloc for url in asked} - {f"{HOST}:{port}", ""}
+    assert others <= {"fonts.googleapis.com", "fonts.gstatic.com"}
+
+
+def test_app_listens_on_this_machine_alone(app):
+    _, port = app
+    outside = socket.gethostbyname(socket.gethostname())
+    if outside.startswith("127."):
+        pytest.skip("this machine has no address but its own")
+    with pytest.raises(OSError), socket.create_connection((outside, port), timeout=2):
+        pass
+
+
+def test_a_port_in_use_is_refused_and_the_default_one_gives_way(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingError, match=f"port {port} is in use"):
+            choose_port(port)
+        monkeypatch.setattr("rtmdet_lab.browse.app.PORT", port)
+        assert choose_port() > port
+    for port in (0, 70000):
+        with pytest.raises(SettingError, match="from 1 to 65535"):
+            choose_port(port)
