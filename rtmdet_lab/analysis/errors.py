@@ -1,0 +1,243 @@
+"""Why detections are wrong and what that costs: the kinds of errors of Bolya et al. 2020 (TIDE, arXiv 2008.08115).
+
+For boxes, masks and rotated boxes alike; overlaps are those of the task. A detection that matched nothing at the foreground
+overlap is, by the first of these that holds:
+
+* duplicate: it overlaps an object of its class by as much, which a better detection took,
+* class: it overlaps an object of another class by as much,
+* localization: it overlaps an object of its class by the background overlap or more,
+* class and localization: the same with an object of another class,
+* background: it lies on nothing.
+
+The paper leaves open which one counts where several hold; here the larger overlap decides, then the right class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from rtmdet_lab.evaluation.matching import (
+    RECALLS,
+    ImagePair,
+    Kind,
+    Matches,
+    PairMatch,
+    average_precision,
+    join_matches,
+    match_pair,
+    overlaps,
+)
+
+KINDS = ("true positive", "class", "localization", "class and localization", "duplicate", "background", "ignored")
+RIGHT, CLASS, LOCALIZATION, BOTH, DUPLICATE, BACKGROUND, IGNORED = range(len(KINDS))
+FIXED = (*KINDS[1:6], "missed")  # what `error_costs` mends, one after the other
+FOREGROUND, BACKGROUND_IOU = 0.5, 0.1
+SIZES = ("small", "medium", "large")
+
+
+@dataclass
+class Errors:
+    """What every detection and every object is, at the foreground overlap. Rows follow the images, then their files.
+
+    D detections: ``kinds`` index into ``KINDS``; ``objects`` is the row of the object concerned (found, doubled, confused or
+    poorly hit), -1 for background; ``ious`` the overlap with it, else the largest with anything.
+    G objects: ``missed`` if no detection found it; ``found_by`` the detection's row or -1.
+    """
+
+    pairs: list[ImagePair]
+    matches: Matches  # at the foreground overlap alone
+    by_size: dict[str, Matches]
+    kinds: np.ndarray
+    objects: np.ndarray
+    ious: np.ndarray
+    missed: np.ndarray = field(init=False)
+    found_by: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.found_by = np.full(len(self.matches.truth_labels), -1, dtype=np.int64)
+        rows = np.flatnonzero(self.kinds == RIGHT)
+        self.found_by[self.objects[rows]] = rows
+        self.missed = (self.found_by < 0) & ~self.matches.ignored
+
+    @cached_property
+    def _starts(self) -> tuple[np.ndarray, np.ndarray]:
+        numbers = np.arange(len(self.pairs) + 1)
+        return np.searchsorted(self.matches.image, numbers), np.searchsorted(self.matches.truth_image, numbers)
+
+    def rows_of(self, image: int) -> tuple[slice, slice]:
+        """Returns the rows of an image's detections and of its objects, by the image's number in ``pairs``."""
+        found, truth = self._starts
+        return slice(found[image], found[image + 1]), slice(truth[image], truth[image + 1])
+
+    def counts(self) -> dict[str, np.ndarray]:
+        """Returns how many detections of each kind there are, and objects missed, by class (C,): the detection's own class,
+        the object's where one was missed."""
+        total = len(self.matches.classes)
+        labels = self.matches.labels
+        found = {name: np.bincount(labels[self.kinds == kind], minlength=total) for kind, name in enumerate(KINDS)}
+        return found | {"missed": np.bincount(self.matches.truth_labels[self.missed], minlength=total)}
+
+    def confusion(self, score: float = 0.0) -> np.ndarray:
+        """Returns (C + 1, C + 1): objects by class (rows, the last for none) and what was found there (columns, the last for
+        nothing), of detections with a score of at least ``score``. Duplicates and poorly placed ones are left out."""
+        total = len(self.matches.classes)
+        table = np.zeros((total + 1, total + 1), dtype=np.int64)
+        good = self.matches.scores >= score
+        on_object = np.isin(self.kinds, (RIGHT, CLASS)) & good
+        np.add.at(table, (self.matches.truth_labels[self.objects[on_object]], self.matches.labels[on_object]), 1)
+        alone = (self.kinds == BACKGROUND) & good
+        np.add.at(table, (np.full(alone.sum(), total), self.matches.labels[alone]), 1)
+        lost = ~self.matches.ignored
+        lost[self.objects[on_object & (self.kinds == RIGHT)]] = False
+        np.add.at(table, (self.matches.truth_labels[lost], np.full(lost.sum(), total)), 1)
+        return table
+
+
+def find_errors(
+    pairs: list[ImagePair],
+    classes: tuple[str, ...],
+    kind: Kind,
+    foreground: float = FOREGROUND,
+    background: float = BACKGROUND_IOU,
+) -> Errors:
+    """Returns the errors of all images; see the module's description.
+
+    Args:
+        pairs: as :func:`~rtmdet_lab.evaluation.matching.match_images` takes them.
+        foreground: overlap from which a detection is on an object.
+        background: overlap from which it is near one.
+
+    Raises:
+        ValueError: overlaps that are not 0 <= background < foreground <= 1.
+    """
+    if not 0 <= background < foreground <= 1:
+        raise ValueError(f"background {background} and foreground {foreground} must be 0 <= background < foreground <= 1")
+    at = np.array([foreground])
+    parts: dict[str | None, list[PairMatch]] = {size: [] for size in (None, *SIZES)}
+    kinds, objects, ious = [], [], []
+    start = 0
+    for pair in pairs:
+        iou = overlaps(pair, kind)
+        for size, found in parts.items():
+            found.append(match_pair(pair, iou, kind, at, size))
+        matched, counted = (part[0] for part in parts[None][-1][2:4])
+        one = _kinds(pair, iou, matched, counted, foreground, background)
+        kinds.append(one[0])
+        objects.append(np.where(one[1] >= 0, one[1] + start, -1))
+        ious.append(one[2])
+        start += len(pair.truth)
+    joined = {size: join_matches(found, classes, kind, at) for size, found in parts.items()}
+    whole = joined.pop(None)
+    join = [np.concatenate([np.zeros(0, dtype), *rows]) for dtype, rows in ((int, kinds), (int, objects), (float, ious))]
+    return Errors(list(pairs), whole, joined, *join)
+
+
+def _kinds(
+    pair: ImagePair, iou: np.ndarray, matched: np.ndarray, counted: np.ndarray, foreground: float, background: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns kind, object of the image (-1: none) and overlap (D,) of one image's detections."""
+    count = len(pair.found)
+    kinds = np.full(count, BACKGROUND)
+    if not iou.size:
+        kinds[~counted] = IGNORED
+        return kinds, np.full(count, -1), np.zeros(count)
+    # Crowds and difficult objects explain nothing: what lies on them does not count already.
+    usable = np.where(pair.truth.ignore, -1.0, iou)
+    same = pair.found.labels[:, None] == pair.truth.labels
+    own, other = np.where(same, usable, -1.0), np.where(same, -1.0, usable)
+    best_own, best_other = own.max(1), other.max(1)
+    objects, values = np.full(count, -1), usable.max(1).clip(0)
+    rules = (  # the last that holds wins
+        (BOTH, best_other >= background, other),
+        (LOCALIZATION, best_own >= background, own),
+        (CLASS, best_other >= foreground, other),
+        (DUPLICATE, best_own >= min(foreground, 1 - 1e-10), own),
+    )
+    for kind, holds, table in rules:
+        kinds[holds] = kind
+        objects[holds] = table.argmax(1)[holds]
+        values[holds] = table.max(1)[holds]
+    right = (matched >= 0) & counted
+    kinds[right], objects[right] = RIGHT, matched[right]
+    values[right] = iou[right, matched[right]]
+    ignored = ~counted
+    kinds[ignored], objects[ignored] = IGNORED, matched[ignored]
+    return kinds, objects, values
+
+
+@dataclass(frozen=True)
+class Costs:
+    """AP at the foreground overlap, in [0, 1], and what it would be with one kind of error mended. NaN without objects."""
+
+    ap: np.ndarray  # (C,)
+    mended: dict[str, np.ndarray]  # kind -> (C,)
+
+    @property
+    def total(self) -> float:
+        """AP over the classes with objects."""
+        return _mean(self.ap)
+
+    def gain(self, kind: str) -> float:
+        """Returns the AP that an error kind costs."""
+        return _mean(self.mended[kind]) - self.total
+
+
+def error_costs(errors: Errors, size: str | None = None) -> Costs:
+    """Returns the AP each kind of error costs: one kind is mended, the rest left, AP measured again.
+
+    Class and localization errors become right, unless their object was found already or a better one of them takes it;
+    then, as duplicates, background and what is wrong in both ways, they are taken out. "missed" takes objects out that
+    nothing found and to which no class or localization error belongs; a class that loses all of its objects so counts no
+    longer, as the benchmarks have it.
+
+    Args:
+        size: "small", "medium" or "large": of these objects alone; None of all.
+    """
+    matches = errors.matches if size is None else errors.by_size[size]
+    labels, scores = matches.labels, matches.scores
+    right, counted, objects = matches.right[0], matches.counted[0], matches.objects
+    recalls = RECALLS[matches.kind]
+    mended = {}
+    for kind, name in enumerate(KINDS[1:6], start=1):
+        new_labels, new_right, new_counted = labels.copy(), right.copy(), counted.copy()
+        rows = np.flatnonzero(errors.kinds == kind)
+        new_counted[rows] = False
+        if kind in (CLASS, LOCALIZATION):
+            rows = _takers(errors, rows, matches)
+            new_labels[rows] = matches.truth_labels[errors.objects[rows]]
+            new_right[rows] = new_counted[rows] = True
+        mended[name] = average_precision(new_labels, scores, new_right, new_counted, objects, recalls)
+    covered = np.zeros(len(matches.truth_labels), dtype=bool)
+    covered[errors.objects[np.isin(errors.kinds, (CLASS, LOCALIZATION))]] = True
+    gone = errors.missed & ~covered & ~matches.ignored
+    fewer = objects - np.bincount(matches.truth_labels[gone], minlength=len(objects))
+    mended["missed"] = average_precision(labels, scores, right, counted, fewer, recalls)
+    return Costs(average_precision(labels, scores, right, counted, objects, recalls), mended)
+
+
+def _takers(errors: Errors, rows: np.ndarray, matches: Matches) -> np.ndarray:
+    """Returns those of ``rows`` that take their object once mended: it is free and counts, and they are its best."""
+    concerned = errors.objects[rows]
+    rows = rows[(errors.found_by[concerned] < 0) & ~matches.ignored[concerned]]
+    rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
+    return rows[np.sort(np.unique(errors.objects[rows], return_index=True)[1])]
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def disagreements(first: Errors, second: Errors) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows of objects that only ``first`` found, and of those that only ``second`` did.
+
+    Raises:
+        ValueError: errors on different images.
+    """
+    if [one.image_id for one in first.pairs] != [one.image_id for one in second.pairs]:
+        raise ValueError("two runs can only be compared on the same images, in the same order")
+    counts = ~(first.matches.ignored | second.matches.ignored)
+    return np.flatnonzero(second.missed & ~first.missed & counts), np.flatnonzero(first.missed & ~second.missed & counts)
