@@ -43,6 +43,7 @@ FLOORS = {
     "effective": 5,
     "notebook": 5,
     "explore": 5,
+    "export": 5,
     "variants": 6,
     "browse": 7,
     "sweep": 7,

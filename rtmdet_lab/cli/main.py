@@ -18,6 +18,7 @@ VERBS = {
     "train": ("rtmdet_lab.cli.train", "train a model and leave a record of the run"),
     "eval": ("rtmdet_lab.cli.evaluate", "score a checkpoint on an annotated set"),
     "predict": ("rtmdet_lab.cli.predict", "detect objects in images and draw them"),
+    "export": ("rtmdet_lab.cli.export", "write a model for another runtime and compare it there"),
     "sweep": ("rtmdet_lab.cli.sweep", "train every row of a table with every seed, or what is missing of it"),
     "report": ("rtmdet_lab.cli.report", "compare the published tables with what is built here"),
     "data": ("rtmdet_lab.cli.data", "generate a data set, or check one for damage"),

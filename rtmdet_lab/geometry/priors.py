@@ -27,12 +27,22 @@ def point_grid(
     """
     points, point_strides = [], []
     for (height, width), stride in zip(sizes, strides, strict=True):
-        y = torch.arange(height, device=device, dtype=dtype) * stride
-        x = torch.arange(width, device=device, dtype=dtype) * stride
-        grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
-        points.append(grid.reshape(-1, 2))
+        points.append(level_points(height, width, stride, device, dtype))
         point_strides.append(torch.full((height * width,), float(stride), device=device, dtype=dtype))
     return Priors(torch.cat(points), torch.cat(point_strides))
+
+
+def level_points(
+    height: int,
+    width: int,
+    stride: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Returns the points (height * width, 2) of one level, row-major."""
+    y = torch.arange(height, device=device, dtype=dtype) * stride
+    x = torch.arange(width, device=device, dtype=dtype) * stride
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1).reshape(-1, 2)
 
 
 def decode_distances(points: Tensor, distances: Tensor) -> Tensor:

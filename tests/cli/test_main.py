@@ -35,6 +35,7 @@ HELP = {
         "examples:",
     ],
     "predict": ["--checkpoint", "--out", "--score-threshold", "--json", "examples:"],
+    "export": ["--to", "--output", "--precision", "--calibration", "--images", "--json", "examples:"],
     "data": ["generate", "check", "examples:"],
     "report": ["--static", "--json", "examples:"],
     "sweep": ["--budget", "--seeds", "--rows", "--jobs", "--retries", "--dry-run", "--on", "--gpus-per-run", "examples:"],

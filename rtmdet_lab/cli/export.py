@@ -1,0 +1,133 @@
+"""Writes a model for another runtime, runs it there at once, and prints how far it is from PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab.cli.common import add_json, print_table, write_result
+from rtmdet_lab.errors import CheckpointError, DataError, SettingError
+
+EXAMPLES = """examples:
+  rtmdet-lab export rtmdet-tiny-coco --to onnx --images COCO/val2017
+  rtmdet-lab export runs/first --to openvino --input-size 320 --images data/scenes/val
+  rtmdet-lab export runs/first/best.safetensors --to openvino --precision int8 --calibration data/scenes/train \\
+      --images data/scenes/val --annotations data/scenes/annotations/instances_val.json
+  rtmdet-lab export runs/turned --to torch-export --out turned.pt2
+  python exported/runner.py exported/rtmdet-tiny-coco.onnx photo.jpg"""
+WEIGHTS = ("best.safetensors", "last.safetensors")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", metavar="MODEL", help="run folder, weight file, URL or published name")
+    parser.add_argument(
+        "--to", required=True, metavar="TARGET", help="onnx, openvino, tensorrt, torch-export or torchscript"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (exported/MODEL.SUFFIX)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE where it exists")
+    parser.add_argument(
+        "--output",
+        choices=("detections", "raw"),
+        help="end with NMS and masks, or with the raw dense heads (detections where the target and task have them)",
+    )
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the network (fp32)")
+    parser.add_argument("--calibration", type=Path, metavar="FOLDER", help="int8: images whose ranges are measured")
+    parser.add_argument("--calibration-images", type=int, default=200, metavar="N", help="of them, evenly spread (200)")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="real images to compare with PyTorch on")
+    parser.add_argument("--compare-images", type=int, default=20, metavar="N", help="of them, evenly spread (20)")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="of --images: also compare AP, on all of them")
+    parser.add_argument("--model", metavar="NAME", help="model name, where the weights do not tell it")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names in label order (those the weights know)")
+    group = parser.add_argument_group("post-processing, kept in the file (defaults: those behind the published AP)")
+    group.add_argument("--input-size", type=int, default=640, metavar="PIXELS", help="side of the square input (640)")
+    group.add_argument("--score-threshold", type=float, metavar="SCORE", help="least score")
+    group.add_argument("--nms-iou", type=float, metavar="IOU", help="overlap that suppresses")
+    group.add_argument("--max-per-level", type=int, metavar="N", help="candidates per level")
+    group.add_argument("--max-per-image", type=int, metavar="N", help="detections kept per image")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from rtmdet_lab.checkpoint_task import task_from_checkpoint
+    from rtmdet_lab.export.canvases import spread_canvases
+    from rtmdet_lab.export.exported import OPENERS, open_exported
+    from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
+    from rtmdet_lab.inference import image_paths
+
+    if args.annotations is not None and args.images is None:
+        raise SettingError("--annotations are those of --images, which is missing: name the folder")
+    if args.images is not None and not args.images.exists():
+        raise DataError(f"no images {args.images}: name an image or a folder of them")
+    if (args.precision == "int8") != (args.calibration is not None):
+        raise SettingError("--precision int8 and --calibration FOLDER go together: give both or neither")
+    names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image")
+    views = {
+        "tile": None,
+        "tta": False,
+        "tta_scales": None,
+        "tta_flip": None,
+        "tta_nms_iou": None,
+        "tta_max_per_image": None,
+    }
+    settings = {name: getattr(args, name) for name in names} | views | {"overlap": 200, "batch_size": 8}
+    task = task_from_checkpoint(weight_file(args.weights), args.model, args.classes, **settings)
+    plan = make_plan(task.name, args.to, task.config.test, task.config.data.classes, args.output, args.precision)
+    out = args.out or Path("exported") / (Path(args.weights).name.removesuffix(".safetensors") + SUFFIXES[args.to])
+    images = image_paths(args.images) if args.images is not None else []
+    calibration: Any = ()
+    if args.calibration is not None:
+        calibration = spread_canvases(args.calibration, args.calibration_images, args.input_size)
+    files = export_model(task.model, plan, out, calibration, args.overwrite)
+    print(f"{plan.output} of {args.weights} for {args.to}, {plan.precision}:", *files)
+    result: dict[str, Any] = {"files": [str(path) for path in files], **plan.description(task.name)}
+    if out.suffix not in OPENERS:
+        print("not compared: this runtime is not run here")
+    elif images:
+        exported = open_exported(out)
+        result |= _compare(args, task, exported, images)
+    else:
+        print("not compared with PyTorch: name real images with --images")
+    write_result(args, result)
+
+
+def weight_file(source: str) -> str:
+    """Returns the weights of a run folder; anything else as it is.
+
+    Raises:
+        CheckpointError: a folder without weights.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return str(folder / name)
+    raise CheckpointError(f"folder {folder} holds no weights ({' or '.join(WEIGHTS)}): name a run folder or a weight file")
+
+
+def _compare(args: argparse.Namespace, task: Any, exported: Any, images: list[Path]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from rtmdet_lab.experiment import open_evaluation
+    from rtmdet_lab.export.canvases import detect_exported, score_exported, spread
+    from rtmdet_lab.export.compare import compare
+    from rtmdet_lab.inference import predict
+    from rtmdet_lab.training.evaluate import evaluate
+
+    chosen = spread(images, args.compare_images)
+    test = task.config.test
+    settings = {name: getattr(test, name) for name in ("score_threshold", "nms_iou", "max_per_level", "max_per_image")}
+    reference = predict(task.model, chosen, input_size=test.input_size, **settings)
+    difference = compare(reference, detect_exported(exported, chosen))
+    print(difference)
+    result: dict[str, Any] = {"difference": asdict(difference)}
+    if args.annotations is not None:
+        source = open_evaluation(task, args.images, args.annotations, "refuse")
+        scores = {
+            "PyTorch": evaluate(task, source).summary(),
+            f"{args.to} {args.precision}": score_exported(exported, task, source).summary(),
+        }
+        print_table([{"": name, **numbers} for name, numbers in scores.items()])
+        result["scores"] = scores
+    return result

@@ -1,0 +1,160 @@
+"""An exported file, opened in the runtime it was made for, and its detections."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtmdet_lab.config import TestConfig
+from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.export.network import RAW_OUTPUTS
+from rtmdet_lab.export.runner import read
+from rtmdet_lab.geometry.priors import point_grid
+from rtmdet_lab.presets import STRIDES
+from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
+from rtmdet_lab.tasks.factory import decode_for
+
+METADATA = "rtmdet_lab"  # key of the description, JSON, inside every exported file
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def require(package: str, purpose: str, install: str = "pip install 'rtmdet-lab[export]'") -> ModuleType:
+    """Returns a package that is imported only where it is used.
+
+    Raises:
+        SettingError: it is not installed; says how to get it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise SettingError(f"{purpose} needs {package}, which is not installed: {install}") from error
+
+
+@dataclass
+class Exported:
+    """An exported network: ``run`` takes (B, 3, H, W) uint8 RGB and returns arrays by output name."""
+
+    run: Run
+    description: dict[str, Any]  # task, classes, output, precision, input_size and the settings of post-processing
+
+    @property
+    def test_config(self) -> TestConfig:
+        names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image")
+        return TestConfig(**{name: self.description[name] for name in names})
+
+    def detect(self, images: Tensor, metas: Sequence[ImageMeta]) -> list[Detections]:
+        """Returns the detections of a batch of canvases (B, 3, H, W) uint8 RGB, in original pixels, best first."""
+        raw = self.run(images.numpy())
+        if self.description["output"] == "raw":
+            return decode_for(self.description["task"])(dense_predictions(raw, images), metas, self.test_config)
+        return [_found({name: one[row] for name, one in raw.items()}, meta) for row, meta in enumerate(metas)]
+
+
+def dense_predictions(raw: dict[str, np.ndarray], images: Tensor) -> DensePredictions:
+    """Returns raw outputs for ``images`` (B, 3, H, W) as what the network itself would give."""
+    sizes = [(-(-images.shape[2] // stride), -(-images.shape[3] // stride)) for stride in STRIDES]
+    return DensePredictions(priors=point_grid(sizes, STRIDES), **{name: torch.from_numpy(one) for name, one in raw.items()})
+
+
+def as_detections(found: dict[str, np.ndarray], meta: ImageMeta | None = None) -> Detections:
+    """Returns what :mod:`rtmdet_lab.export.runner` found in an image."""
+    return Detections(**{name: torch.from_numpy(one) for name, one in found.items()}, meta=meta)
+
+
+def _found(raw: dict[str, np.ndarray], meta: ImageMeta) -> Detections:
+    height, width = meta.original_size
+    used = (round(height * meta.scale[1]), round(width * meta.scale[0]))
+    return as_detections(read(raw, meta.canvas_size[0], used, (height, width)), meta)
+
+
+def open_exported(path: Path, threads: int = 0, fixed: tuple[int, int, int] | None = None) -> Exported:
+    """Returns an exported file ready to run, on the CPU.
+
+    Args:
+        threads: of the runtime; 0 leaves the choice to it.
+        fixed: batch, height, width of all that will come, for runtimes that are faster when they know (OpenVINO).
+
+    Raises:
+        DataError: no such file, or not one of ours.
+        SettingError: its runtime is not installed.
+    """
+    if not path.is_file():
+        raise DataError(f"no exported model {path}: the file does not exist")
+    if path.suffix not in OPENERS:
+        raise DataError(f"{path} is no exported model: its name ends in none of {', '.join(OPENERS)}")
+    try:
+        run, text = OPENERS[path.suffix](path, threads, fixed)
+        return Exported(run, json.loads(text))
+    except SettingError:
+        raise
+    except Exception as error:  # each runtime has errors of its own
+        raise DataError(f"{path} cannot be opened as an exported model ({str(error).splitlines()[0]})") from error
+
+
+def _open_onnx(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
+    runtime = require("onnxruntime", "running an ONNX file")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    text = session.get_modelmeta().custom_metadata_map[METADATA]
+    return lambda images: dict(zip(names, session.run(names, {"images": images}), strict=True)), text
+
+
+def _open_openvino(path: Path, threads: int, fixed: tuple[int, int, int] | None) -> tuple[Run, str]:
+    openvino = require("openvino", "running an OpenVINO file")
+    core = openvino.Core()
+    model = core.read_model(path)
+    text = model.get_rt_info(METADATA).astype(str)
+    if fixed is not None:
+        model.reshape([fixed[0], 3, *fixed[1:]])
+    # Without the hint a CPU that knows bfloat16 computes in it, and an exported network would differ from PyTorch's.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(model, "CPU", settings | ({"INFERENCE_NUM_THREADS": threads} if threads else {}))
+    names = [one.get_any_name() for one in compiled.outputs]
+    request = compiled.create_infer_request()
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        results = request.infer({0: images})
+        return {name: np.array(results[number]) for number, name in enumerate(names)}  # their memory is used again
+
+    return run, text
+
+
+def _by_torch(module: Callable[[Tensor], tuple[Tensor, ...]], task: str) -> Run:
+    @torch.inference_mode()
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(RAW_OUTPUTS[task], (one.numpy() for one in module(torch.from_numpy(images))), strict=True))
+
+    return run
+
+
+def _open_torch_export(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
+    extra = {METADATA: ""}
+    program = torch.export.load(path, extra_files=extra)
+    return _by_torch(program.module(), json.loads(extra[METADATA])["task"]), extra[METADATA]
+
+
+def _open_torchscript(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
+    extra = {METADATA: ""}
+    module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+    text = extra[METADATA].decode() if isinstance(extra[METADATA], bytes) else extra[METADATA]
+    return _by_torch(module, json.loads(text)["task"]), text
+
+
+OPENERS: dict[str, Callable[[Path, int, Any], tuple[Run, str]]] = {
+    ".onnx": _open_onnx,
+    ".xml": _open_openvino,
+    ".pt2": _open_torch_export,
+    ".torchscript": _open_torchscript,
+}

@@ -1,0 +1,193 @@
+"""``export_model``: one network written for one runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from rtmdet_lab.config import TestConfig
+from rtmdet_lab.errors import SettingError, StorageError, UnknownNameError, did_you_mean
+from rtmdet_lab.export import runner
+from rtmdet_lab.export.exported import METADATA, require
+from rtmdet_lab.export.network import ExportNetwork, example_images, exported_program
+from rtmdet_lab.export.onnx_file import describe, raw_onnx, with_postprocessing
+from rtmdet_lab.export.onnx_graph import FOUND_OUTPUTS
+from rtmdet_lab.export.quantize import quantize_onnx, quantize_openvino
+from rtmdet_lab.export.tensorrt_file import build_engine
+from rtmdet_lab.files import write_atomic
+from rtmdet_lab.models.detector import RTMDet
+
+Output = Literal["detections", "raw"]
+Precision = Literal["fp32", "fp16", "int8"]
+SUFFIXES = {
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "tensorrt": ".engine",
+    "torch-export": ".pt2",
+    "torchscript": ".torchscript",
+}
+WITH_NMS = ("onnx", "openvino")
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "fp16", "int8"),
+    "tensorrt": ("fp32", "fp16"),
+    "torch-export": ("fp32", "fp16"),
+    "torchscript": ("fp32", "fp16"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is exported, checked before any work begins."""
+
+    target: str
+    output: Output
+    precision: Precision
+    test: TestConfig  # resolved; its thresholds go into the file
+    classes: tuple[str, ...]
+
+    def description(self, task: str) -> dict[str, Any]:
+        names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image")
+        settings = {name: getattr(self.test, name) for name in names}
+        return {"task": task, "classes": list(self.classes), "output": self.output, "precision": self.precision, **settings}
+
+
+def make_plan(
+    task: str,
+    target: str,
+    test: TestConfig,
+    classes: Sequence[str],
+    output: Output | None = None,
+    precision: Precision = "fp32",
+) -> Plan:
+    """Returns the plan; ``output`` None means detections where task and target have them, else the raw heads.
+
+    Raises:
+        UnknownNameError: no such target.
+        SettingError: a combination that does not exist; says which does.
+    """
+    if target not in SUFFIXES:
+        hint = did_you_mean(target, SUFFIXES) or f"choose one of {', '.join(SUFFIXES)}"
+        raise UnknownNameError(f"there is no export target {target!r}: {hint}")
+    if precision not in PRECISIONS[target]:
+        able = ", ".join(name for name, known in PRECISIONS.items() if precision in known)
+        raise SettingError(f"target {target} cannot be exported in {precision}: choose one of {able or 'fp32, fp16, int8'}")
+    possible = target in WITH_NMS and task in FOUND_OUTPUTS
+    if output == "detections" and target not in WITH_NMS:
+        raise SettingError(
+            f"target {target} holds the network without NMS: choose --output raw, or one of {', '.join(WITH_NMS)}"
+        )
+    if output == "detections" and not possible:
+        raise SettingError("no runtime's NMS knows rotated boxes: choose --output raw, whose boxes are decoded already")
+    return Plan(target, output or ("detections" if possible else "raw"), precision, test, tuple(classes))
+
+
+def export_model(
+    model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray] = (), overwrite: bool = False
+) -> list[Path]:
+    """Writes ``model`` as ``plan`` says and returns the files made; each is written whole or not at all.
+
+    Args:
+        path: ends in the target's suffix; OpenVINO's weights lie beside it (.bin), the runner beside ONNX detections.
+        calibration: canvases (1, 3, H, W) uint8 RGB, as the network will see them; needed for int8.
+
+    Raises:
+        SettingError: the path has another suffix or exists, or the target's package is not installed.
+        StorageError: a file cannot be written.
+    """
+    suffix = SUFFIXES[plan.target]
+    if path.suffix != suffix:
+        raise SettingError(f"{path} does not end in {suffix}, by which files for {plan.target} are known: rename it")
+    beside = {"openvino": [path.with_suffix(".bin")], "onnx": [path.with_name("runner.py")]}.get(plan.target, [])
+    if path.exists() and not overwrite:
+        raise SettingError(f"{path} exists: name another file, or allow it to be replaced (--overwrite)")
+    WRITERS[plan.target](model, plan, path, calibration)
+    return [path, *(one for one in beside if one.exists())]
+
+
+def _onnx_model(model: RTMDet, plan: Plan, calibration: Iterable[np.ndarray]) -> Any:
+    require("onnx", "exporting to ONNX")
+    require("onnxscript", "exporting to ONNX")
+    network = raw_onnx(ExportNetwork(model, half=plan.precision == "fp16" and plan.target == "onnx"))
+    if plan.precision == "int8" and plan.target == "onnx":
+        network = quantize_onnx(network, calibration)
+    if plan.output == "detections":
+        network = with_postprocessing(network, model.task, plan.test)
+    describe(network, plan.description(model.task))
+    return network
+
+
+def _write_onnx(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+    content = _onnx_model(model, plan, calibration).SerializeToString()
+    write_atomic(path, content)
+    if plan.output == "detections":
+        write_atomic(path.with_name("runner.py"), Path(runner.__file__).read_bytes())
+
+
+def _write_openvino(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+    openvino = require("openvino", "exporting to OpenVINO")
+    with _folder_for(path) as folder:
+        source = Path(folder) / "network.onnx"
+        source.write_bytes(_onnx_model(model, plan, calibration).SerializeToString())
+        network = openvino.convert_model(source)
+        if plan.precision == "int8":
+            network = quantize_openvino(network, calibration)
+        network.set_rt_info(json.dumps(plan.description(model.task)), METADATA)
+        made = Path(folder) / path.name
+        openvino.save_model(network, made, compress_to_fp16=plan.precision == "fp16")
+        # The weights first: a file that can be opened then always has them.
+        os.replace(made.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(made, path)
+
+
+def _folder_for(path: Path) -> tempfile.TemporaryDirectory:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write into {path.parent} ({error.strerror}): choose another folder") from error
+
+
+def _write_torch_export(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+    program = exported_program(ExportNetwork(model, half=plan.precision == "fp16"))
+    text = json.dumps(plan.description(model.task))
+    with _folder_for(path) as folder:
+        made = Path(folder) / path.name
+        torch.export.save(program, made, extra_files={METADATA: text})
+        os.replace(made, path)
+
+
+def _write_torchscript(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+    network = ExportNetwork(model, half=plan.precision == "fp16")
+    text = json.dumps(plan.description(model.task))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # PyTorch calls TorchScript its older form; who asks for it has a reason
+        traced = torch.jit.trace(network, example_images(), check_trace=False)
+    with _folder_for(path) as folder:
+        made = Path(folder) / path.name
+        traced.save(str(made), _extra_files={METADATA: text})
+        os.replace(made, path)
+
+
+def _write_tensorrt(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+    require("tensorrt", "exporting to TensorRT", "pip install tensorrt, on a machine with an NVIDIA GPU")
+    network = _onnx_model(model, plan, calibration)
+    write_atomic(path, build_engine(network.SerializeToString(), plan.test.input_size, plan.precision == "fp16"))
+
+
+WRITERS: dict[str, Callable[[RTMDet, Plan, Path, Iterable[np.ndarray]], None]] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "tensorrt": _write_tensorrt,
+    "torch-export": _write_torch_export,
+    "torchscript": _write_torchscript,
+}
