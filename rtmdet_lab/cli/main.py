@@ -21,6 +21,7 @@ VERBS = {
     "export": ("rtmdet_lab.cli.export", "write a model for another runtime and compare it there"),
     "sweep": ("rtmdet_lab.cli.sweep", "train every row of a table with every seed, or what is missing of it"),
     "report": ("rtmdet_lab.cli.report", "compare the published tables with what is built here"),
+    "browse": ("rtmdet_lab.cli.browse", "look at what runs found and missed in FiftyOne's App"),
     "data": ("rtmdet_lab.cli.data", "generate a data set, or check one for damage"),
 }
 USAGE_ERROR = 2

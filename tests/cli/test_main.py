@@ -38,6 +38,7 @@ HELP = {
     "export": ["--to", "--output", "--precision", "--calibration", "--images", "--json", "examples:"],
     "data": ["generate", "check", "examples:"],
     "report": ["--static", "--json", "examples:"],
+    "browse": ["--predictions", "--images", "--annotations", "--port", "--no-open", "--json", "examples:"],
     "sweep": ["--budget", "--seeds", "--rows", "--jobs", "--retries", "--dry-run", "--on", "--gpus-per-run", "examples:"],
 }
 

@@ -1,0 +1,103 @@
+"""Opens what runs found in FiftyOne's App: pictures, annotations, mistakes; views of the worst are ready."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtmdet_lab.cli.common import add_json, print_table, write_result
+from rtmdet_lab.errors import SettingError
+
+if TYPE_CHECKING:
+    from rtmdet_lab.browse.dataset import Progress
+    from rtmdet_lab.browse.source import Source
+
+EXAMPLES = """examples:
+  rtmdet-lab browse runs/first
+  rtmdet-lab browse runs/k5 runs/k7 --no-open
+  rtmdet-lab browse runs/first --images moved/val --annotations moved/instances_val.json
+  rtmdet-lab browse --predictions found.json --images COCO/val2017 \\
+      --annotations COCO/annotations/instances_val2017.json --classes person
+
+The App runs until Ctrl-C and answers this machine alone. From elsewhere: ssh -N -L 5151:127.0.0.1:5151 THIS_MACHINE,
+then open the printed address there."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, on the same validation set")
+    parser.add_argument("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help="detections without a run")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="of the set (where the runs had it)")
+    parser.add_argument(
+        "--annotations", type=Path, metavar="FILE", help="COCO file, or folder of DOTA label files (where the runs had it)"
+    )
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="with --predictions: look at these alone")
+    parser.add_argument("--name", help="of the data set in FiftyOne (that of the data)")
+    parser.add_argument("--port", type=int, metavar="N", help="of the App (5151, or the next free one)")
+    parser.add_argument("--no-open", action="store_true", help="print the address, open no browser")
+    parser.add_argument("--no-app", action="store_true", help="put the data set into FiftyOne and end")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from rtmdet_lab.browse.app import address_of, choose_port, launch
+    from rtmdet_lab.browse.dataset import put
+
+    if not args.runs and not args.predictions:
+        raise SettingError("nothing to browse: name run folders, or --predictions with --images and --annotations")
+    if args.predictions and not (args.images and args.annotations):
+        raise SettingError("--predictions needs --images and --annotations: a file of detections does not say what on")
+    port = None if args.no_app else choose_port(args.port)  # before the work, so that a port in use costs nothing
+    sources = _read(args)
+    dataset, notes = put(sources, args.name, _shown_progress())
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    rows = [_counts(source) for source in sources]
+    print(f"data set {dataset.name!r}: {len(dataset)} images")
+    print_table(rows)
+    result = {"data_set": dataset.name, "images": len(dataset), "runs": rows, "views": dataset.list_saved_views()}
+    if args.no_app:
+        write_result(args, result)
+        return
+    session = launch(dataset, port, open_browser=not args.no_open)
+    views = {name: address_of(dataset, port, name) for name in dataset.list_saved_views()}
+    print("\n".join(["", *(f"{name}: {address}" for name, address in views.items())]))
+    print(f"\nApp: {address_of(dataset, port)}   (Ctrl-C ends it, the data set stays)", flush=True)
+    write_result(args, result | {"app": address_of(dataset, port), "view_addresses": views})
+    session.wait(-1)
+
+
+def _read(args: argparse.Namespace) -> list[Source]:
+    from rtmdet_lab.browse.runs import read_predictions, read_run
+
+    sources = [read_run(folder, args.images, args.annotations) for folder in args.runs]
+    return sources + [read_predictions(file, args.images, args.annotations, args.classes) for file in args.predictions]
+
+
+def _counts(source: Source) -> dict[str, object]:
+    """Returns how many detections of each kind a run has, and how many objects it missed."""
+    from collections import Counter
+
+    from rtmdet_lab.analysis.errors import KINDS
+    from rtmdet_lab.browse.source import KIND
+
+    kinds = Counter(kind for rows in source.rows for kind in rows.found[KIND])
+    missed = sum(int(rows.missed.sum()) for rows in source.rows)
+    objects = sum(len(pair.truth) for pair in source.pairs)
+    return {"run": source.name, "objects": objects, "missed": missed, **{kind: kinds[kind] for kind in KINDS}}
+
+
+def _shown_progress() -> Progress:
+    """Returns what shows a bar while images are put into the data set, in a terminal."""
+    from tqdm import tqdm
+
+    bar = tqdm(unit="image", desc="into FiftyOne", disable=not sys.stderr.isatty(), leave=False)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return show
