@@ -120,11 +120,11 @@ def find_errors(
     kinds, objects, ious = [], [], []
     start = 0
     for pair in pairs:
-        iou = overlaps(pair, kind)
+        iou = overlaps(pair.found, pair.truth, kind)
         for size, found in parts.items():
             found.append(match_pair(pair, iou, kind, at, size))
         matched, counted = (part[0] for part in parts[None][-1][2:4])
-        one = _kinds(pair, iou, matched, counted, foreground, background)
+        one = judge(pair, iou, matched, counted, foreground, background)
         kinds.append(one[0])
         objects.append(np.where(one[1] >= 0, one[1] + start, -1))
         ious.append(one[2])
@@ -135,10 +135,20 @@ def find_errors(
     return Errors(list(pairs), whole, joined, *join)
 
 
-def _kinds(
-    pair: ImagePair, iou: np.ndarray, matched: np.ndarray, counted: np.ndarray, foreground: float, background: float
+def judge(
+    pair: ImagePair,
+    iou: np.ndarray,
+    matched: np.ndarray,
+    counted: np.ndarray,
+    foreground: float = FOREGROUND,
+    background: float = BACKGROUND_IOU,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns kind, object of the image (-1: none) and overlap (D,) of one image's detections."""
+    """Returns kind (index into ``KINDS``), object concerned (-1: none) and overlap (D,) of one image's detections.
+
+    Args:
+        iou: (D, G).
+        matched, counted: (D,) at the foreground overlap, of :func:`~rtmdet_lab.evaluation.matching.match_pair`.
+    """
     count = len(pair.found)
     kinds = np.full(count, BACKGROUND)
     if not iou.size:
@@ -160,11 +170,11 @@ def _kinds(
         kinds[holds] = kind
         objects[holds] = table.argmax(1)[holds]
         values[holds] = table.max(1)[holds]
-    right = (matched >= 0) & counted
-    kinds[right], objects[right] = RIGHT, matched[right]
-    values[right] = iou[right, matched[right]]
-    ignored = ~counted
-    kinds[ignored], objects[ignored] = IGNORED, matched[ignored]
+    kinds[(matched >= 0) & counted], kinds[~counted] = RIGHT, IGNORED
+    settled = (matched >= 0) | ~counted
+    objects[settled] = matched[settled]
+    on = matched >= 0
+    values[on] = iou[on, matched[on]]
     return kinds, objects, values
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from rtmdet_lab.analysis.errors import KINDS
 from rtmdet_lab.browse.database import lock_path, open_database
 from rtmdet_lab.browse.labels import NUMBER, field_document, label_documents, list_name, plain
-from rtmdet_lab.browse.source import KIND, KINDS, Source, digest_of, wrong_rows
+from rtmdet_lab.browse.source import KIND, Source, digest_of, wrong_rows
 from rtmdet_lab.browse.views import save_views
 from rtmdet_lab.errors import DataError
 

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.browse.source import Columns, Objects
+from rtmdet_lab.browse.source import Columns
+from rtmdet_lab.evaluation.matching import Objects
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 NUMBER = "number"  # attribute: the row in its file's image; labels without it were drawn in the App

@@ -12,7 +12,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.browse.outcomes import judge
-from rtmdet_lab.browse.source import ImagePair, Objects, Source
+from rtmdet_lab.browse.source import Source
 from rtmdet_lab.data.coco import CocoFile, read_coco
 from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file
 from rtmdet_lab.data.images import image_header
@@ -20,6 +20,7 @@ from rtmdet_lab.data.segmentation import decode_segmentation
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.coco_files import read_results
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
+from rtmdet_lab.evaluation.matching import ImagePair, Objects
 from rtmdet_lab.experiment import PREDICTIONS_NAME
 from rtmdet_lab.files import read_json
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
@@ -159,7 +160,13 @@ def _coco_truth(record: Any, size: tuple[int, int], masks: bool) -> Objects:
     if masks:
         drawn = [decode_segmentation(one, size) for one in record.segmentations]
         shown = [coco_mask.encode(np.asfortranarray(one, dtype=np.uint8)) for one in drawn]
-    return Objects(boxes, np.array(record.labels, dtype=np.int64), masks=shown, ignore=np.array(record.crowd, dtype=bool))
+    return Objects(
+        boxes,
+        np.array(record.labels, dtype=np.int64),
+        masks=shown,
+        ignore=np.array(record.crowd, bool),
+        areas=np.array(record.areas),
+    )
 
 
 def _coco_found(results: Sequence[Mapping[str, Any]], file: CocoFile, masks: bool) -> Objects:

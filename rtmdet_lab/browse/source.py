@@ -6,40 +6,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-KINDS = ("true positive", "class", "localization", "class and localization", "duplicate", "background", "ignored")
+from rtmdet_lab.evaluation.matching import ImagePair, Kind, Objects
+
 KIND = "error"  # attribute of a detection, one of KINDS
 SIZES = {"small": 32.0**2, "medium": 96.0**2, "large": np.inf}  # pixels^2, up to which; as in COCO
 
 Columns = Mapping[str, Sequence[Any]]  # attribute -> a value per row; None or NaN where a row has none
-
-
-@dataclass
-class Objects:
-    """Objects or detections of one image, N of them, in the order of their file."""
-
-    boxes: np.ndarray  # (N, 4) x y width height, or (N, 5) cx cy w h angle; pixels, radians
-    labels: np.ndarray  # (N,) int64
-    scores: np.ndarray | None = None  # (N,) of detections
-    masks: list[dict[str, Any]] | None = None  # N compressed run lengths
-    ignore: np.ndarray | None = None  # (N,) bool of ground truth: crowd or difficult
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-
-@dataclass
-class ImagePair:
-    """The ground truth and the detections of one image."""
-
-    image_id: Any
-    path: str | None
-    size: tuple[int, int]  # height, width
-    truth: Objects
-    found: Objects
 
 
 @dataclass
@@ -62,7 +38,7 @@ class Source:
     pairs: list[ImagePair]
     rows: list[Rows]  # as many as pairs
     classes: tuple[str, ...]
-    kind: Literal["bbox", "segm", "rotated"]
+    kind: Kind
     left_out: list[str] = field(default_factory=list)  # sentences about what could not be used
 
     @property

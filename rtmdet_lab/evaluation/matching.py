@@ -33,10 +33,18 @@ class Objects:
 
     boxes: np.ndarray  # (N, 4) float64 x y width height, or (N, 5) float32 cx cy w h angle; pixels, radians
     labels: np.ndarray  # (N,) int64
-    areas: np.ndarray  # (N,) float64 pixels^2: annotated, of the mask, or of the box
     scores: np.ndarray | None = None  # (N,) of detections
-    ignore: np.ndarray | None = None  # (N,) bool of ground truth: crowd or difficult
     masks: list[dict[str, Any]] | None = None  # N compressed run lengths
+    ignore: np.ndarray | None = None  # (N,) bool of ground truth: crowd or difficult; None for none
+    areas: np.ndarray | None = None  # (N,) float64 pixels^2 as annotated; None: of the masks, or of the boxes
+
+    def __post_init__(self) -> None:
+        if self.ignore is None:
+            self.ignore = np.zeros(len(self.boxes), dtype=bool)
+        if self.areas is None and self.masks:
+            self.areas = np.asarray(coco_mask.area(self.masks), dtype=np.float64)
+        elif self.areas is None:
+            self.areas = self.boxes[:, 2].astype(np.float64) * self.boxes[:, 3]
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -47,22 +55,24 @@ class ImagePair:
     """The ground truth and the detections of one image."""
 
     image_id: Any
+    path: str | None
+    size: tuple[int, int]  # height, width
     truth: Objects
     found: Objects
-    size: tuple[int, int] | None = None  # (height, width)
-    path: str | None = None
 
 
-def overlaps(pair: ImagePair, kind: Kind) -> np.ndarray:
+def overlaps(found: Objects, truth: Objects, kind: Kind) -> np.ndarray:
     """Returns the overlap (D, G) of every detection with every object, classes aside."""
-    if not len(pair.found) or not len(pair.truth):
-        return np.zeros((len(pair.found), len(pair.truth)))
+    if not len(found) or not len(truth):
+        return np.zeros((len(found), len(truth)))
     if kind == "rotated":
-        return rotated_iou(torch.from_numpy(pair.found.boxes), torch.from_numpy(pair.truth.boxes)).numpy()
-    crowd = pair.truth.ignore.astype(np.uint8).tolist()
+        boxes = (torch.from_numpy(np.asarray(one.boxes, dtype=np.float32)) for one in (found, truth))
+        return rotated_iou(*boxes).numpy()
+    crowd = truth.ignore.astype(np.uint8).tolist()
     if kind == "segm":
-        return np.asarray(coco_mask.iou(pair.found.masks, pair.truth.masks, crowd))
-    return np.asarray(coco_mask.iou(pair.found.boxes, pair.truth.boxes, crowd))
+        return np.asarray(coco_mask.iou(found.masks, truth.masks, crowd))
+    boxes = (np.asarray(one.boxes, dtype=np.float64) for one in (found, truth))
+    return np.asarray(coco_mask.iou(*boxes, crowd))
 
 
 @dataclass
@@ -165,7 +175,7 @@ def match_images(
             do not count, as in COCO's APs, APm, APl (for rotated boxes by the area of the box).
     """
     at = THRESHOLDS[kind] if thresholds is None else np.asarray(thresholds, dtype=np.float64)
-    parts = [match_pair(pair, overlaps(pair, kind), kind, at, size) for pair in pairs]
+    parts = [match_pair(pair, overlaps(pair.found, pair.truth, kind), kind, at, size) for pair in pairs]
     return join_matches(parts, classes, kind, at)
 
 

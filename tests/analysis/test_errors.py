@@ -25,16 +25,12 @@ def run_lengths(box) -> dict:
 def objects(kind: str, boxes, labels, scores=None, ignore=None) -> Objects:
     """Returns objects of corner boxes x y w h, upright, in the form of ``kind``."""
     boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    areas = boxes[:, 2] * boxes[:, 3]
     masks = [run_lengths(box) for box in boxes] if kind == "segm" else None
     if kind == "rotated":
         centers = boxes[:, :2] + boxes[:, 2:] / 2
         boxes = np.hstack([centers, boxes[:, 2:], np.zeros((len(boxes), 1))]).astype(np.float32)
-    if scores is None:
-        ignore = np.zeros(len(boxes), dtype=bool) if ignore is None else np.array(ignore)
-    return Objects(
-        boxes, np.array(labels, np.int64), areas, None if scores is None else np.array(scores, float), ignore, masks
-    )
+    ignore = None if ignore is None else np.array(ignore)
+    return Objects(boxes, np.array(labels, np.int64), None if scores is None else np.array(scores, float), masks, ignore)
 
 
 TRUTH = [[10, 10, 20, 20], [60, 10, 20, 20], [10, 60, 20, 20], [60, 60, 20, 20], [110, 10, 40, 40]]
@@ -53,7 +49,7 @@ CASES = [  # box, label, score, kind, object
 def test_each_kind_of_error(kind):
     truth = objects(kind, TRUTH, [0, 0, 0, 0, 2], ignore=[False, False, False, False, True])
     found = objects(kind, *map(list, list(zip(*CASES, strict=True))[:3]))
-    errors = find_errors([ImagePair("a", truth, found, SIZE)], CLASSES, kind)
+    errors = find_errors([ImagePair("a", None, SIZE, truth, found)], CLASSES, kind)
     assert [KINDS[number] for number in errors.kinds] == [case[3] for case in CASES]
     assert errors.objects.tolist() == [case[4] for case in CASES]
     assert errors.ious[:4] == pytest.approx([1, 0.9, 0.95, 0.4], abs=1e-5)
@@ -67,7 +63,7 @@ def test_each_kind_of_error(kind):
 def test_the_larger_overlap_decides_then_the_right_class():
     truth = objects("bbox", [[0, 0, 20, 20], [0, 0, 20, 10]], [0, 1])
     found = objects("bbox", [[0, 0, 20, 9], [0, 0, 20, 14], [0, 0, 20, 4]], [0, 1, 1], [0.9, 0.8, 0.7])
-    errors = find_errors([ImagePair(1, truth, found, SIZE)], CLASSES, "bbox")
+    errors = find_errors([ImagePair(1, None, SIZE, truth, found)], CLASSES, "bbox")
     # 0.45 of its class, 0.9 of another: confused; 0.7 of another, 0.71 of its own: found; 0.4 of its own: poorly placed
     assert [KINDS[number] for number in errors.kinds] == ["class", "true positive", "localization"]
     assert errors.objects.tolist() == [1, 1, 1]
@@ -88,9 +84,10 @@ def random_pairs(seed: int, images: int = 10) -> list[ImagePair]:
         pairs.append(
             ImagePair(
                 number + 1,
+                None,
+                SIZE,
                 objects("bbox", truth, labels, ignore=random.random(count) < 0.15),
                 objects("bbox", found, guess, random.permutation(copies) / 20 + random.random(copies) / 1000),
-                SIZE,
             )
         )
     return pairs
@@ -148,9 +145,10 @@ def mended(errors, kind: str) -> list[ImagePair]:
         result.append(
             ImagePair(
                 pair.image_id,
+                None,
+                SIZE,
                 objects("bbox", pair.truth.boxes[left], pair.truth.labels[left], ignore=pair.truth.ignore[left]),
                 objects("bbox", boxes[keep], labels[keep], pair.found.scores[keep]),
-                SIZE,
             )
         )
     return result
@@ -170,7 +168,7 @@ def test_costs_are_what_mended_detections_gain(seed):
 def test_costs_by_size_are_of_those_objects_alone():
     truth = objects("bbox", [[0, 0, 10, 10], [20, 0, 50, 50]], [0, 0])
     found = objects("bbox", [[0, 0, 10, 10], [20, 0, 50, 20]], [0, 0], [0.9, 0.8])
-    errors = find_errors([ImagePair(1, truth, found, SIZE)], CLASSES, "bbox")
+    errors = find_errors([ImagePair(1, None, SIZE, truth, found)], CLASSES, "bbox")
     assert error_costs(errors, "small").total == pytest.approx(1)
     assert error_costs(errors, "small").gain("localization") == pytest.approx(0)
     medium = error_costs(errors, "medium")
@@ -182,7 +180,7 @@ def test_confusion_counts_what_was_found_where():
     truth = objects("bbox", TRUTH[:3], [0, 1, 2])
     boxes = [TRUTH[0], TRUTH[1], [100, 90, 20, 20]]
     found = objects("bbox", boxes, [0, 0, 1], [0.9, 0.8, 0.7])
-    errors = find_errors([ImagePair(1, truth, found, SIZE)], CLASSES, "bbox")
+    errors = find_errors([ImagePair(1, None, SIZE, truth, found)], CLASSES, "bbox")
     table = errors.confusion()
     assert table.tolist() == [[1, 0, 0, 0], [1, 0, 0, 1], [0, 0, 0, 1], [0, 1, 0, 0]]
     assert errors.confusion(score=0.95)[:3, 3].tolist() == [1, 1, 1]
@@ -191,12 +189,12 @@ def test_confusion_counts_what_was_found_where():
 def test_what_only_one_of_two_runs_found():
     truth = objects("bbox", TRUTH[:3], [0, 1, 2])
     runs = [
-        find_errors([ImagePair(1, truth, objects("bbox", boxes, labels, [0.9, 0.8]), SIZE)], CLASSES, "bbox")
+        find_errors([ImagePair(1, None, SIZE, truth, objects("bbox", boxes, labels, [0.9, 0.8]))], CLASSES, "bbox")
         for boxes, labels in (([TRUTH[0], TRUTH[1]], [0, 1]), ([TRUTH[0], TRUTH[2]], [0, 2]))
     ]
     first, second = disagreements(*runs)
     assert (first.tolist(), second.tolist()) == ([1], [2])
-    other = find_errors([ImagePair(2, truth, objects("bbox", EMPTY, [], []), SIZE)], CLASSES, "bbox")
+    other = find_errors([ImagePair(2, None, SIZE, truth, objects("bbox", EMPTY, [], []))], CLASSES, "bbox")
     with pytest.raises(ValueError, match="same images"):
         disagreements(runs[0], other)
 
@@ -205,7 +203,9 @@ def test_empty_images_and_no_images():
     assert len(find_errors([], CLASSES, "segm").kinds) == 0
     truth, found = objects("bbox", EMPTY, []), objects("bbox", [[0, 0, 5, 5]], [1], [0.5])
     errors = find_errors(
-        [ImagePair(1, truth, found, SIZE), ImagePair(2, truth, objects("bbox", EMPTY, [], []))], CLASSES, "bbox"
+        [ImagePair(1, None, SIZE, truth, found), ImagePair(2, None, SIZE, truth, objects("bbox", EMPTY, [], []))],
+        CLASSES,
+        "bbox",
     )
     assert [KINDS[kind] for kind in errors.kinds] == ["background"]
     assert errors.rows_of(1) == (slice(1, 1), slice(0, 0))

@@ -8,9 +8,10 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from rtmdet_lab.analysis.errors import KINDS
 from rtmdet_lab.browse.outcomes import boundary_iou, judge
-from rtmdet_lab.browse.source import KINDS, ImagePair, Objects
 from rtmdet_lab.evaluation.dota import DotaEvaluator
+from rtmdet_lab.evaluation.matching import ImagePair, Objects
 from rtmdet_lab.structures import Detections, ImageMeta, Targets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

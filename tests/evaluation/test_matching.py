@@ -44,15 +44,13 @@ def made_pairs(seed: int, masks: bool, images: int = 8, most: int = 30) -> list[
         scores = random.integers(1, 12, copies) / 12
         crowd = random.random(count) < 0.2
         encoded = (run_lengths(truth), run_lengths(found)) if masks else (None, None)
-        areas = [truth[:, 2] * truth[:, 3] * 0.7, found[:, 2] * found[:, 3]]
-        if masks:
-            areas[1] = np.array([float(coco_mask.area(one)) for one in encoded[1]])
         pairs.append(
             ImagePair(
                 number + 1,
-                Objects(truth, labels, areas[0], ignore=crowd, masks=encoded[0]),
-                Objects(found, guess.astype(np.int64), areas[1], scores=scores, masks=encoded[1]),
+                None,
                 SIZE,
+                Objects(truth, labels, None, encoded[0], crowd, areas=truth[:, 2] * truth[:, 3] * 0.7),
+                Objects(found, guess.astype(np.int64), scores, encoded[1]),
             )
         )
     return pairs
@@ -120,12 +118,7 @@ def rotated_pairs(seed: int) -> list[ImagePair]:
         scores = random.integers(1, 12, copies) / 12
         difficult = random.random(count) < 0.25
         pairs.append(
-            ImagePair(
-                f"P{number}",
-                Objects(truth, labels, (truth[:, 2] * truth[:, 3]).astype(float), ignore=difficult),
-                Objects(found, guess, (found[:, 2] * found[:, 3]).astype(float), scores=scores),
-                SIZE,
-            )
+            ImagePair(f"P{number}", None, SIZE, Objects(truth, labels, ignore=difficult), Objects(found, guess, scores))
         )
     return pairs
 
@@ -147,11 +140,10 @@ def test_dota_numbers_follow_from_the_matches(seed):
 
 
 def test_one_image_by_hand():
-    truth = Objects(np.array([[0, 0, 10, 10], [20, 0, 10, 10.0]]), np.array([0, 0]), np.array([100.0, 100.0]))
-    truth.ignore = np.zeros(2, dtype=bool)
+    truth = Objects(np.array([[0, 0, 10, 10], [20, 0, 10, 10.0]]), np.array([0, 0]))
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 10, 6.0]])
-    found = Objects(boxes, np.array([0, 0, 0]), boxes[:, 2] * boxes[:, 3], scores=np.array([0.9, 0.8, 0.7]))
-    matches = match_images([ImagePair(7, truth, found)], ("cat",), "bbox", thresholds=[0.5])
+    found = Objects(boxes, np.array([0, 0, 0]), np.array([0.9, 0.8, 0.7]))
+    matches = match_images([ImagePair(7, None, SIZE, truth, found)], ("cat",), "bbox", thresholds=[0.5])
     assert matches.matched.tolist() == [[0, -1, 1]]
     assert matches.objects.tolist() == [2]
     # right, wrong, right: precision 1 up to recall 0.5, then 2 / 3
@@ -159,10 +151,10 @@ def test_one_image_by_hand():
 
 
 def test_nothing_found_and_nothing_to_find():
-    empty = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0), ignore=np.zeros(0, bool))
-    none = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0), scores=np.zeros(0))
+    empty = Objects(np.zeros((0, 4)), np.zeros(0, np.int64))
+    none = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0), masks=[])
     assert match_images([], CLASSES, "bbox").summary()["AP"] == -1
-    assert match_images([ImagePair(1, empty, none)], CLASSES, "segm").summary()["AP"] == -1
+    assert match_images([ImagePair(1, None, SIZE, empty, none)], CLASSES, "segm").summary()["AP"] == -1
     nothing = average_precision(
         np.zeros(0, int), np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.array([2]), np.linspace(0, 1, 5)
     )

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.browse.source import ImagePair, Objects, Rows, Source
+from rtmdet_lab.browse.source import Rows, Source
+from rtmdet_lab.evaluation.matching import ImagePair, Objects
 
 SIZE = (60, 80)  # height, width
 CLASSES = ("cat", "dog")
