@@ -65,10 +65,18 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
 
     chosen = choose_port(port)
     embedded = in_interactive_notebook()
+    config = fiftyone.app_config.copy()
+    config.show_label = len(dataset.default_classes) > 1  # the name of the only class would hide what it names
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         session = fiftyone.launch_app(
-            dataset if view is None else None, view=view, port=chosen, address=HOST, auto=embedded, remote=not embedded
+            dataset if view is None else None,
+            view=view,
+            port=chosen,
+            address=HOST,
+            auto=embedded,
+            remote=not embedded,
+            config=config,
         )
     if open_browser and not embedded:
         import webbrowser

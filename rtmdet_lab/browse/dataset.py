@@ -25,6 +25,7 @@ from rtmdet_lab.errors import DataError
 TRUTH = "ground_truth"
 INFO = "rtmdet_lab"  # our part of a data set's own notes
 BATCH = 100  # images per write
+OPACITY = 0.2  # of masks and outlines in the App
 _EDITED = ("label", "bounding_box", "points", "mask")  # what the App lets a user change in a label
 _TAKEN = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", "image_id", TRUTH}
 
@@ -121,6 +122,8 @@ def _open(fiftyone: Any, name: str, source: Source) -> tuple[Any, bool]:
         "runs": runs,
     }
     dataset.default_classes = list(source.classes)
+    # What lies beneath a filled outline or a mask must stay visible, with hundreds of them side by side.
+    dataset.app_config.color_scheme = fiftyone.ColorScheme(opacity=OPACITY)
     dataset.save()
     return dataset, changed
 
