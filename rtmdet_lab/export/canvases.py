@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -60,10 +61,19 @@ def detect_exported(exported: Exported, paths: Sequence[Path]) -> list[Detection
     return [exported.detect(torch.from_numpy(canvas), [meta])[0] for canvas, meta in canvases]
 
 
-def score_exported(exported: Exported, task: Task, source: Source) -> Evaluator:
-    """Returns the evaluator of ``task`` after it has seen what an exported network finds in every image of ``source``."""
+def score_exported(exported: Exported, task: Task, source: Source, batch_size: int | None = None) -> Evaluator:
+    """Returns the evaluator of ``task`` after it has seen what an exported network finds in every image of ``source``.
+
+    ``batch_size`` None is that of the task.
+    """
+    test = task.config.test
+    config = dataclasses.replace(
+        task.config,
+        test=dataclasses.replace(test, batch_size=batch_size or test.batch_size),
+        train=dataclasses.replace(task.config.train, workers=0),  # the runtime has its own threads
+    )
     evaluator = task.new_evaluator()
-    for batch in make_val_loader(source, task.config, torch.device("cpu")):
+    for batch in make_val_loader(source, config, torch.device("cpu")):
         if batch.failure:
             raise DataError(batch.failure)
         if batch.targets:

@@ -131,7 +131,9 @@ def _open_openvino(path: Path, threads: int, fixed: tuple[int, int, int] | None)
     return run, text
 
 
-def _by_torch(module: Callable[[Tensor], tuple[Tensor, ...]], task: str) -> Run:
+def by_torch(module: Callable[[Tensor], tuple[Tensor, ...]], task: str) -> Run:
+    """Returns ``Exported.run`` for a PyTorch module that gives the raw heads."""
+
     @torch.inference_mode()
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(RAW_OUTPUTS[task], (one.numpy() for one in module(torch.from_numpy(images))), strict=True))
@@ -142,14 +144,14 @@ def _by_torch(module: Callable[[Tensor], tuple[Tensor, ...]], task: str) -> Run:
 def _open_torch_export(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
     extra = {METADATA: ""}
     program = torch.export.load(path, extra_files=extra)
-    return _by_torch(program.module(), json.loads(extra[METADATA])["task"]), extra[METADATA]
+    return by_torch(program.module(), json.loads(extra[METADATA])["task"]), extra[METADATA]
 
 
 def _open_torchscript(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
     extra = {METADATA: ""}
     module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
     text = extra[METADATA].decode() if isinstance(extra[METADATA], bytes) else extra[METADATA]
-    return _by_torch(module, json.loads(text)["task"]), text
+    return by_torch(module, json.loads(text)["task"]), text
 
 
 OPENERS: dict[str, Callable[[Path, int, Any], tuple[Run, str]]] = {

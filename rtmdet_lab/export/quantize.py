@@ -1,25 +1,26 @@
 """INT8: ranges of activations measured on calibration images, by NNCF.
 
-Only the network is quantised: post-processing stays in float.
+Only the network is quantised, but for its last convolutions. Post-processing is added afterwards, in float.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.export.exported import require
 from rtmdet_lab.export.network import INPUT
-from rtmdet_lab.export.onnx_graph import POSTPROCESSING
 
 if TYPE_CHECKING:
     import onnx
-    import openvino
+
+FLOAT_WEIGHTS = re.compile(r"\.rtm_(cls|reg|kernel|ang)\.")  # of the predictors: their outputs are the answer
 
 
 def quantize_onnx(model: onnx.ModelProto, calibration: Iterable[np.ndarray]) -> onnx.ModelProto:
@@ -30,16 +31,9 @@ def quantize_onnx(model: onnx.ModelProto, calibration: Iterable[np.ndarray]) -> 
 
     Raises:
         DataError: no image to calibrate with.
+        SettingError: NNCF is not installed.
     """
-    return _quantized(model, [{INPUT: one} for one in calibration])
-
-
-def quantize_openvino(model: openvino.Model, calibration: Iterable[np.ndarray]) -> openvino.Model:
-    """Returns an OpenVINO model whose network runs in eight bits; see :func:`quantize_onnx`."""
-    return _quantized(model, list(calibration))
-
-
-def _quantized(model: Any, images: list[Any]) -> Any:
+    images = [{INPUT: canvas} for canvas in calibration]
     if not images:
         raise DataError("int8 needs calibration images and there are none: name a folder of images (--calibration)")
     nncf = require("nncf", "exporting in int8")
@@ -49,8 +43,13 @@ def _quantized(model: Any, images: list[Any]) -> Any:
             nncf.Dataset(images),
             preset=nncf.QuantizationPreset.MIXED,  # SiLU's outputs reach below zero
             subset_size=len(images),
-            ignored_scope=nncf.IgnoredScope(patterns=[f"{POSTPROCESSING}.*"], validate=False),
+            ignored_scope=nncf.IgnoredScope(names=float_nodes(model)),
         )
+
+
+def float_nodes(model: onnx.ModelProto) -> list[str]:
+    """Returns the names of the convolutions that stay in float."""
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and FLOAT_WEIGHTS.search(node.input[1])]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from rtmdet_lab.export.exported import METADATA, require
 from rtmdet_lab.export.network import ExportNetwork, example_images, exported_program
 from rtmdet_lab.export.onnx_file import describe, raw_onnx, with_postprocessing
 from rtmdet_lab.export.onnx_graph import FOUND_OUTPUTS
-from rtmdet_lab.export.quantize import quantize_onnx, quantize_openvino
+from rtmdet_lab.export.quantize import quantize_onnx
 from rtmdet_lab.export.tensorrt_file import build_engine
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.models.detector import RTMDet
@@ -118,7 +118,7 @@ def _onnx_model(model: RTMDet, plan: Plan, calibration: Iterable[np.ndarray]) ->
     require("onnx", "exporting to ONNX")
     require("onnxscript", "exporting to ONNX")
     network = raw_onnx(ExportNetwork(model, half=plan.precision == "fp16" and plan.target == "onnx"))
-    if plan.precision == "int8" and plan.target == "onnx":
+    if plan.precision == "int8":
         network = quantize_onnx(network, calibration)
     if plan.output == "detections":
         network = with_postprocessing(network, model.task, plan.test)
@@ -139,8 +139,6 @@ def _write_openvino(model: RTMDet, plan: Plan, path: Path, calibration: Iterable
         source = Path(folder) / "network.onnx"
         source.write_bytes(_onnx_model(model, plan, calibration).SerializeToString())
         network = openvino.convert_model(source)
-        if plan.precision == "int8":
-            network = quantize_openvino(network, calibration)
         network.set_rt_info(json.dumps(plan.description(model.task)), METADATA)
         made = Path(folder) / path.name
         openvino.save_model(network, made, compress_to_fp16=plan.precision == "fp16")

@@ -155,6 +155,23 @@ def test_evaluate_scores_what_the_quickstart_trained(quickstart, tmp_path):
 
 
 @pytest.mark.slow
+def test_deployment_compares_runtimes_of_what_the_quickstart_trained(quickstart, tmp_path):
+    folder, _ = quickstart
+    data, out = folder / "data", tmp_path / "deploy"
+    arguments = {"checkpoint": folder / "run" / "best.safetensors", "images": data / "val", "out_dir": out}
+    arguments |= {"annotations": data / "annotations" / "instances_val.json", "calibration": data / "train"}
+    notebook = execute(
+        "50_deploy", tmp_path, runtimes=["pytorch", "torchscript"], input_size=96, timed_images=3, **arguments
+    )
+    rows = json.loads((out / "runtimes.json").read_text())["runtimes"]
+    assert [row["runtime"] for row in rows] == ["pytorch", "torchscript"]
+    assert rows[0]["AP"] == pytest.approx(rows[1]["AP"], abs=1e-3)
+    assert (out / "torchscript.torchscript").exists()
+    assert (out / "figures" / "runtimes.png").stat().st_size > 5000
+    assert pictures(notebook) == 1
+    assert "torchscript: 6 images:" in printed(notebook)
+
+
 def test_tour_of_the_detector(quickstart, tmp_path):
     notebook = execute("10_detection", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **SMALL)
     assert pictures(notebook) == 7
