@@ -92,8 +92,8 @@ _LAPTOP = {
     "train.lr": 0.003,
     "train.val_interval": 5,
 }
-# In minutes, steps count for more than pixels, and telling forms apart is what seeds decide: with six forms, runs that differ
-# in their seed alone end up to 32 points of AP apart, at equal recall (docs/ablations.md).
+# In minutes, steps count for more than pixels, and telling forms apart is what seeds decide: with six forms, runs that
+# differ in their seed alone end up to 32 points of AP apart, at equal recall (docs/ablations.md).
 _DETECTION_LAPTOP = {
     **_LAPTOP,
     "augment.input_size": 128,
