@@ -44,7 +44,8 @@ class Errors:
 
     D detections: ``kinds`` index into ``KINDS``; ``objects`` is the row of the object concerned (found, doubled, confused or
     poorly hit), -1 for background; ``ious`` the overlap with it, else the largest with anything.
-    G objects: ``missed`` if no detection found it; ``found_by`` the detection's row or -1.
+    G objects: ``touched`` is the largest overlap any detection of any class has with it, ``missed`` if none found it,
+    ``found_by`` the row of the one that did, or -1.
     """
 
     pairs: list[ImagePair]
@@ -53,6 +54,7 @@ class Errors:
     kinds: np.ndarray
     objects: np.ndarray
     ious: np.ndarray
+    touched: np.ndarray
     missed: np.ndarray = field(init=False)
     found_by: np.ndarray = field(init=False)
 
@@ -117,7 +119,7 @@ def find_errors(
         raise ValueError(f"background {background} and foreground {foreground} must be 0 <= background < foreground <= 1")
     at = np.array([foreground])
     parts: dict[str | None, list[PairMatch]] = {size: [] for size in (None, *SIZES)}
-    kinds, objects, ious = [], [], []
+    kinds, objects, ious, touched = [], [], [], []
     start = 0
     for pair in pairs:
         iou = overlaps(pair.found, pair.truth, kind)
@@ -128,11 +130,15 @@ def find_errors(
         kinds.append(one[0])
         objects.append(np.where(one[1] >= 0, one[1] + start, -1))
         ious.append(one[2])
+        touched.append(iou.max(0, initial=0.0))
         start += len(pair.truth)
     joined = {size: join_matches(found, classes, kind, at) for size, found in parts.items()}
     whole = joined.pop(None)
-    join = [np.concatenate([np.zeros(0, dtype), *rows]) for dtype, rows in ((int, kinds), (int, objects), (float, ious))]
-    return Errors(list(pairs), whole, joined, *join)
+    columns = [
+        np.concatenate([np.zeros(0, dtype), *rows])
+        for dtype, rows in ((int, kinds), (int, objects), (float, ious), (float, touched))
+    ]
+    return Errors(list(pairs), whole, joined, *columns)
 
 
 def judge(

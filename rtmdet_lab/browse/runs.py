@@ -166,6 +166,7 @@ def _coco_truth(record: Any, size: tuple[int, int], masks: bool) -> Objects:
         masks=shown,
         ignore=np.array(record.crowd, bool),
         areas=np.array(record.areas),
+        ids=record.ids,
     )
 
 
@@ -199,7 +200,12 @@ def _read_rotated(
                 pair.image_id,
                 str(pair.image),
                 image_header(pair.image),
-                Objects(boxes, np.array(labels, dtype=np.int64), ignore=file.difficult[chosen]),
+                Objects(
+                    boxes,
+                    np.array(labels, dtype=np.int64),
+                    ignore=file.difficult[chosen],
+                    ids=np.array(file.lines, dtype=int)[chosen].tolist(),
+                ),
                 Objects(found.boxes.numpy(), found.labels.numpy(), found.scores.numpy()),
             )
         )

@@ -40,6 +40,7 @@ class ImageRecord:
     crowd: list[bool] = field(default_factory=list)
     areas: list[float] = field(default_factory=list)
     segmentations: list[Any] = field(default_factory=list)  # as in the file; empty unless they were asked for
+    ids: list[Any] = field(default_factory=list)  # of the annotations, None where they have none
 
 
 @dataclass
@@ -100,6 +101,7 @@ def read_coco(path: Path, classes: Sequence[str] | None = None, segmentations: b
         record.boxes.append([x, y, x + width, y + height])
         record.labels.append(label)
         record.crowd.append(bool(entry.get("iscrowd", 0)))
+        record.ids.append(entry.get("id"))
         record.areas.append(float(entry.get("area", width * height)))
         if segmentations:
             record.segmentations.append(entry["segmentation"])
@@ -315,4 +317,5 @@ def _for_training(record: ImageRecord) -> ImageRecord:
         [False] * len(keep),
         [record.areas[number] for number in keep],
         [record.segmentations[number] for number in keep if record.segmentations],
+        [record.ids[number] for number in keep],
     )

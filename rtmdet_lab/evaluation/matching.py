@@ -37,6 +37,7 @@ class Objects:
     masks: list[dict[str, Any]] | None = None  # N compressed run lengths
     ignore: np.ndarray | None = None  # (N,) bool of ground truth: crowd or difficult; None for none
     areas: np.ndarray | None = None  # (N,) float64 pixels^2 as annotated; None: of the masks, or of the boxes
+    ids: Sequence[Any] | None = None  # of annotations: their ids in a COCO file, their lines in a label file
 
     def __post_init__(self) -> None:
         if self.ignore is None:
