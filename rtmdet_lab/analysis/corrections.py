@@ -25,6 +25,7 @@ class Correction:
     label: str | None = None  # class
     box: Sequence[float] | None = None  # x y width height, or eight corner coordinates for label files; pixels
     segmentation: Any = None  # COCO's, of a new outline
+    area: float | None = None  # pixels^2; None: that of a new box
     drop: bool = False  # take the object out
 
 
@@ -56,7 +57,7 @@ def write_corrected_coco(source: Path, corrections: Sequence[Correction], target
             fields["category_id"] = _known(correction.label, categories, f"annotation file {source}")
         if correction.box is not None:
             box = _numbers(correction.box, 4, correction)
-            fields |= {"bbox": box, "area": box[2] * box[3]}
+            fields |= {"bbox": box, "area": box[2] * box[3] if correction.area is None else float(correction.area)}
         if correction.segmentation is not None:
             fields["segmentation"] = correction.segmentation
         entry = _entry(correction, rows, f"annotation file {source}")

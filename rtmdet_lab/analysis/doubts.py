@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
+from rtmdet_lab.analysis.corrections import Correction
 from rtmdet_lab.analysis.errors import BACKGROUND, BACKGROUND_IOU, CLASS, FOREGROUND, LOCALIZATION, Errors
 from rtmdet_lab.evaluation.matching import Objects, overlaps
+from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 DOUBTS = ("missing label", "wrong class", "poor box", "nothing there")
 
@@ -116,3 +119,36 @@ def _doubt(errors: Errors, kind: str, suspicion: float, target: int | None, dete
         None if target is None else matches.classes[matches.truth_labels[target]],
         None if detection is None else matches.classes[matches.labels[detection]],
     )
+
+
+def correction_of(errors: Errors, doubt: Doubt) -> Correction:
+    """Returns what makes an annotation agree with the detector, for those doubts that somebody looked at and shares.
+
+    A missing label is added, a wrong class or a poor box replaced by the detection's, an object with nothing there dropped.
+    For :mod:`rtmdet_lab.analysis.corrections`, which write it.
+
+    Raises:
+        ValueError: objects without the ids of their annotations.
+    """
+    pair = errors.pairs[doubt.image]
+    target = None
+    if doubt.object is not None:
+        if pair.truth.ids is None:
+            raise ValueError("only objects that have the ids of their annotations can be corrected")
+        target = pair.truth.ids[doubt.object]
+    if doubt.kind == "nothing there":
+        return Correction(doubt.image_id, target, drop=True)
+    if doubt.kind == "wrong class":
+        return Correction(doubt.image_id, target, label=doubt.detected)
+    row, found = doubt.detection, pair.found
+    shape: dict[str, Any] = {"box": found.boxes[row].tolist()}
+    if errors.matches.kind == "rotated":
+        shape = {"box": rboxes_to_quads(torch.from_numpy(found.boxes[row : row + 1])).flatten().tolist()}
+    elif found.masks is not None:
+        counts = found.masks[row]["counts"]
+        outline = {
+            "size": list(found.masks[row]["size"]),
+            "counts": counts.decode() if isinstance(counts, bytes) else counts,
+        }
+        shape |= {"segmentation": outline, "area": float(found.areas[row])}
+    return Correction(doubt.image_id, target, label=doubt.detected if target is None else None, **shape)

@@ -30,12 +30,13 @@ from rtmdet_lab.evaluation.matching import (
     match_pair,
     overlaps,
 )
+from rtmdet_lab.evaluation.matching import SIZES as AREAS
 
 KINDS = ("true positive", "class", "localization", "class and localization", "duplicate", "background", "ignored")
 RIGHT, CLASS, LOCALIZATION, BOTH, DUPLICATE, BACKGROUND, IGNORED = range(len(KINDS))
 FIXED = (*KINDS[1:6], "missed")  # what `error_costs` mends, one after the other
 FOREGROUND, BACKGROUND_IOU = 0.5, 0.1
-SIZES = ("small", "medium", "large")
+SIZES = tuple(AREAS)
 
 
 @dataclass
@@ -81,6 +82,16 @@ class Errors:
         labels = self.matches.labels
         found = {name: np.bincount(labels[self.kinds == kind], minlength=total) for kind, name in enumerate(KINDS)}
         return found | {"missed": np.bincount(self.matches.truth_labels[self.missed], minlength=total)}
+
+    def counts_by_size(self) -> dict[str, np.ndarray]:
+        """Returns the same by size (3,): the detection's own, small, medium, large; the object's where one was missed."""
+        edges = [high for _, high in AREAS.values()][:-1]
+        found, truth = (
+            np.searchsorted(edges, np.concatenate([np.zeros(0), *(one.areas for one in side)]))
+            for side in ([pair.found for pair in self.pairs], [pair.truth for pair in self.pairs])
+        )
+        rows = {name: np.bincount(found[self.kinds == kind], minlength=3) for kind, name in enumerate(KINDS)}
+        return rows | {"missed": np.bincount(truth[self.missed], minlength=3)}
 
     def confusion(self, score: float = 0.0) -> np.ndarray:
         """Returns (C + 1, C + 1): objects by class (rows, the last for none) and what was found there (columns, the last for

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
-from rtmdet_lab.analysis.doubts import DOUBTS, find_doubts
+from rtmdet_lab.analysis.corrections import write_corrected_coco, write_corrected_labels
+from rtmdet_lab.analysis.doubts import DOUBTS, correction_of, find_doubts
 from rtmdet_lab.analysis.errors import Errors, find_errors
+from rtmdet_lab.data.dota import read_label_file
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
 
 CLASSES = ("cat", "dog")
@@ -64,3 +69,67 @@ def test_a_higher_bar_says_less():
 
 def test_no_images_no_doubts():
     assert find_doubts(find_errors([], CLASSES, "bbox")) == []
+
+
+def with_ids(errors: Errors, ids: list[int]) -> Errors:
+    errors.pairs[1].truth.ids = ids
+    return errors
+
+
+def test_accepted_doubts_become_a_coco_file(tmp_path):
+    errors = with_ids(errors_of("bbox"), [11, 12, 13, 14, 15])
+    truth = {"images": [{"id": "b", "file_name": "b.jpg", "width": 160, "height": 120}]}
+    truth["categories"] = [{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}]
+    truth["annotations"] = [
+        {"id": 11 + row, "image_id": "b", "category_id": (3, 8)[label], "bbox": box, "area": 400, "iscrowd": 0}
+        for row, (box, label) in enumerate(TRUTH)
+    ]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    corrections = [correction_of(errors, doubt) for doubt in find_doubts(errors)]
+    written = json.loads(write_corrected_coco(tmp_path / "truth.json", corrections, tmp_path / "new.json").read_text())
+    told = [(one["id"], one["category_id"], one["bbox"], one["area"]) for one in written["annotations"]]
+    assert told == [
+        (11, 3, [10, 10, 20, 20], 400),
+        (12, 8, [50, 10, 20, 20], 400),  # a dog
+        (13, 3, [10, 50, 20, 8], 160),  # the detection's box
+        (15, 8, [130, 10, 20, 20], 400),  # 14 is gone
+        (16, 3, [100, 90, 10, 10], 100),
+    ]
+
+
+def test_accepted_doubts_become_label_files(tmp_path):
+    errors = with_ids(errors_of("rotated"), [1, 2, 3, 4, 5])
+
+    def line(box, name: str) -> str:
+        x, y, w, h = box
+        corners = (x, y, x + w, y, x + w, y + h, x, y + h)
+        return " ".join(f"{value:.1f}" for value in corners) + f" {name} 0"
+
+    lines = [line(box, CLASSES[label]) for box, label in TRUTH]
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "b.txt").write_text("\n".join(lines) + "\n")
+    corrections = [correction_of(errors, doubt) for doubt in find_doubts(errors)]
+    write_corrected_labels(tmp_path / "labels", corrections, tmp_path / "new")
+    read = read_label_file(tmp_path / "new" / "b.txt")
+    assert read.names == ["cat", "dog", "cat", "dog", "cat"]
+    boxes = [TRUTH[0][0], TRUTH[1][0], FOUND[3][0], TRUTH[4][0], FOUND[4][0]]
+    for quad, (x, y, w, h) in zip(np.asarray(read.quads).reshape(-1, 4, 2), boxes, strict=True):
+        assert {tuple(corner) for corner in quad.tolist()} == {(x, y), (x + w, y), (x + w, y + h), (x, y + h)}
+
+
+def test_outlines_are_written_as_run_lengths_with_their_area():
+    mask = np.zeros((120, 160), np.uint8, order="F")
+    mask[90:100, 100:105] = 1
+    encoded = coco_mask.encode(mask)
+    found = Objects(np.array([[100.0, 90, 10, 10]]), np.zeros(1, np.int64), np.array([0.9]), [encoded])
+    truth = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), masks=[])
+    errors = find_errors([ImagePair(4, None, (120, 160), truth, found)], CLASSES, "segm")
+    correction = correction_of(errors, find_doubts(errors)[0])
+    assert (correction.image_id, correction.object, correction.label, correction.area) == (4, None, "cat", 50)
+    assert (coco_mask.decode(json.loads(json.dumps(correction.segmentation))) == mask).all()
+
+
+def test_objects_without_ids_cannot_be_corrected():
+    errors = errors_of("bbox")
+    with pytest.raises(ValueError, match="ids"):
+        correction_of(errors, find_doubts(errors)[0])

@@ -58,6 +58,10 @@ def test_each_kind_of_error(kind):
     counts = errors.counts()
     assert counts["class"].tolist() == [0, 1, 0]
     assert counts["missed"].tolist() == [3, 0, 0]
+    sizes = errors.counts_by_size()
+    assert {name: rows.sum() for name, rows in sizes.items()} == {name: rows.sum() for name, rows in counts.items()}
+    assert (sizes["background"].tolist(), sizes["ignored"].tolist()) == ([1, 0, 0], [0, 1, 0])
+    assert sizes["missed"].tolist() == [3, 0, 0]
 
 
 def test_the_larger_overlap_decides_then_the_right_class():
