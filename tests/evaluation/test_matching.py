@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from rtmdet_lab.browse.runs import read_predictions
+from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.evaluation.coco import run_coco_eval
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.matching import ImagePair, Objects, average_precision, match_images
+from rtmdet_lab.geometry.masks import decode_segmentation
 from rtmdet_lab.structures import Detections, ImageMeta, Targets
 
 SIZE = (200, 260)
@@ -159,3 +164,59 @@ def test_nothing_found_and_nothing_to_find():
         np.zeros(0, int), np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.array([2]), np.linspace(0, 1, 5)
     )
     assert nothing.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_coco_numbers_of_real_annotations(real_data, tmp_path, kind):
+    annotations = real_data / "coco-mini" / "annotations" / "instances_val2017.json"
+    truth = json.loads(annotations.read_text())
+    sizes = {one["id"]: (one["height"], one["width"]) for one in truth["images"]}
+    random = np.random.default_rng(5)
+    categories = [one["id"] for one in truth["categories"]]
+    results = []
+    for one in [one for one in truth["annotations"] for _ in range(2)]:
+        box = np.array(one["bbox"]) + random.normal(0, 0.08, 4) * one["bbox"][2] * (random.random() < 0.8)
+        category = one["category_id"] if random.random() < 0.85 else int(random.choice(categories))
+        entry = {"image_id": one["image_id"], "category_id": category, "bbox": box.clip(0.5).tolist()}
+        entry["score"] = round(float(random.random()), 2)  # many are equal
+        if kind == "segm":
+            size = sizes[one["image_id"]]
+            steps = [int(step) for step in random.integers(-3, 4, 2)]
+            mask = np.roll(decode_segmentation(one["segmentation"], size), steps, (0, 1))
+            encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+            entry["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+        results.append(entry)
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    source = read_predictions(tmp_path / "found.json", real_data / "coco-mini" / "val2017", annotations)
+    assert (source.kind, source.left_out) == (kind, [])
+    stats = run_coco_eval(truth, results, kind).stats
+    wanted = dict(zip(("AP", "AP50", "AP75", "small", "medium", "large"), map(float, stats[:6]), strict=True))
+    assert 0.1 < wanted["AP"] < 0.9
+    pairs = sorted(source.pairs, key=lambda pair: pair.image_id)  # pycocotools goes through them so, which settles ties
+    ours = match_images(pairs, source.classes, kind).summary()
+    ours |= {size: match_images(pairs, source.classes, kind, size=size).summary()["AP"] for size in list(wanted)[3:]}
+    assert ours == pytest.approx(wanted, abs=1e-6)
+
+
+def test_dota_numbers_of_real_annotations(real_data):
+    folder = real_data / "dota-sample"
+    data = DotaDataset(folder / "images", folder / "labelTxt")
+    random = np.random.default_rng(5)
+    evaluator, pairs = DotaEvaluator(data.classes), []
+    for number in range(len(data)):
+        truth = data.truth(number)
+        boxes = truth.boxes.numpy()
+        found = (boxes + random.normal(0, 1, boxes.shape) * (3, 3, 2, 2, 0.1)).astype(np.float32)
+        scores = random.random(len(found)).round(2)
+        ignore = random.random(len(found)) < 0.1  # as if difficult
+        labels, meta = truth.labels.numpy(), ImageMeta(str(number))
+        detections = Detections(torch.from_numpy(found), torch.from_numpy(scores), truth.labels, meta=meta)
+        evaluator.add([detections], [Targets(truth.boxes, truth.labels, ignore=torch.from_numpy(ignore), meta=meta)])
+        pairs.append(
+            ImagePair(str(number), None, SIZE, Objects(boxes, labels, ignore=ignore), Objects(found, labels, scores))
+        )
+    assert sum(len(one.truth) for one in pairs) == 600
+    wanted = evaluator.summary()
+    assert 0.05 < wanted["AP"] < 0.95
+    ours = match_images(pairs, data.classes, "rotated").summary()
+    assert {name: ours[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
