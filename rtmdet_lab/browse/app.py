@@ -83,3 +83,11 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
 
         webbrowser.open(address_of(dataset, chosen))
     return session
+
+
+def show(dataset: Any, port: int | None = None) -> Any:
+    """Shows the App below a notebook's cell and returns its session; says how to open it where nobody looks."""
+    if in_interactive_notebook():
+        return launch(dataset, port)
+    print(f"data set {dataset.name!r} has {len(dataset)} images: `rtmdet-lab browse RUN...` opens the App on it")
+    return None

@@ -9,23 +9,12 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.browse.runs import data_name, read_predictions, read_run
-from rtmdet_lab.config import ExperimentConfig, to_dict, with_overrides
 from rtmdet_lab.errors import DataError
-from rtmdet_lab.records import RunRecord
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_dota import write_dota
 from made_sets import annotation, assert_one_sentence, content, image, write_annotations, write_split
-
-
-def write_run(folder: Path, data: Path, results: list | None, classes=("blob",), **paths) -> Path:
-    settings = {"data.val_images": str(data / "val"), "data.val_annotations": str(data / "annotations.json")}
-    config = with_overrides(ExperimentConfig(), settings | paths | {"data.classes": list(classes)})
-    numbers = {"seed": 0, "seconds": 1.0, "params_M": 1.0, "macs_G": 1.0, "peak_memory_mb": {}}
-    RunRecord("rtmdet-tiny", to_dict(config), {}, [], {}, **numbers).write(folder)
-    if results is not None:
-        (folder / "predictions.json").write_text(json.dumps(results))
-    return folder
+from made_sources import write_run
 
 
 def write_coco(folder: Path) -> Path:

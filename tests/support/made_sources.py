@@ -10,7 +10,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.browse.source import Rows, Source
+from rtmdet_lab.config import ExperimentConfig, to_dict, with_overrides
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
+from rtmdet_lab.records import RunRecord
 
 SIZE = (60, 80)  # height, width
 CLASSES = ("cat", "dog")
@@ -79,3 +81,14 @@ def made_source(folder: Path, run: str = "k5", kind: str = "bbox", count: int = 
             )
         )
     return Source(run, data, truth, predictions, pairs, rows, CLASSES, kind)
+
+
+def write_run(folder: Path, data: Path, results: list | None, classes=("blob",), **paths) -> Path:
+    """Writes a finished run on ``data``'s val/ and annotations.json: its record and, unless None, its detections."""
+    settings = {"data.val_images": str(data / "val"), "data.val_annotations": str(data / "annotations.json")}
+    config = with_overrides(ExperimentConfig(), settings | paths | {"data.classes": list(classes)})
+    numbers = {"seed": 0, "seconds": 1.0, "params_M": 1.0, "macs_G": 1.0, "peak_memory_mb": {}}
+    RunRecord("rtmdet-tiny", to_dict(config), {}, [], {}, **numbers).write(folder)
+    if results is not None:
+        (folder / "predictions.json").write_text(json.dumps(results))
+    return folder
