@@ -1,12 +1,10 @@
-"""The 12 COCO numbers, a table per class and precision-recall curves, with pycocotools.
+"""The 12 COCO numbers, a table per class and precision-recall curves.
 
 Ground truth is either a COCO annotation file (exactly what the benchmark scores) or a list of :class:`Targets`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rtmdet_lab.evaluation.coco_files import read_results, read_truth
+from rtmdet_lab.evaluation.coco_scores import run_coco_eval, score_coco
 from rtmdet_lab.geometry.boxes import xyxy_to_xywh
 from rtmdet_lab.geometry.masks import encode_masks
 from rtmdet_lab.structures import Detections, Targets
@@ -89,16 +88,16 @@ class CocoEvaluator:
     def precision_recall(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
         """Returns recall (101,) and precision (101, K) at one IoU threshold; NaN for classes without objects."""
         scored = self._coco_eval()
-        threshold = int(np.argmin(np.abs(scored.params.iouThrs - iou)))
+        threshold = int(np.argmin(np.abs(np.asarray(scored.params.iouThrs) - iou)))
         precision = scored.eval["precision"][threshold, :, :, 0, -1]
-        return scored.params.recThrs, np.where(precision < 0, np.nan, precision)
+        return np.asarray(scored.params.recThrs), np.where(precision < 0, np.nan, precision)
 
     def recall_by_image(self, iou: float = 0.5) -> list[tuple[int, float]]:
         """Returns (number of the image in the order it was added, share of its objects found), worst first.
 
         Of two images with the same share, the one with more objects comes first; images without objects are left out.
         """
-        scored = self._coco_eval()
+        scored = self.detailed()
         threshold = int(np.argmin(np.abs(scored.params.iouThrs - iou)))
         found: dict[int, list[int]] = {}
         for one in scored.evalImgs:
@@ -113,6 +112,10 @@ class CocoEvaluator:
         shares = [(number[image_id], hit / total, total) for image_id, (hit, total) in found.items() if total]
         return [(index, share) for index, share, _ in sorted(shares, key=lambda row: (row[1], -row[2], row[0]))]
 
+    def detailed(self, kind: str | None = None) -> Any:
+        """Returns pycocotools' ``COCOeval``, which knows every match; slower than what gives the numbers."""
+        return run_coco_eval(self._truth(), self.results, kind or self.kind)
+
     def _ids_and_names(self) -> dict[int, str]:
         labels = {one["category_id"] for one in self.annotations} | {one["category_id"] for one in self.results}
         if self.class_names is not None:
@@ -122,10 +125,12 @@ class CocoEvaluator:
     def _coco_eval(self, kind: str | None = None) -> Any:
         kind = kind or self.kind
         if kind not in self._scored:
-            categories = [{"id": number, "name": name} for number, name in self._ids_and_names().items()]
-            truth = {"images": self.images, "annotations": self.annotations, "categories": categories, "info": {}}
-            self._scored[kind] = run_coco_eval(truth, self.results, kind)
+            self._scored[kind] = score_coco(self._truth(), self.results, kind)
         return self._scored[kind]
+
+    def _truth(self) -> dict[str, Any]:
+        categories = [{"id": number, "name": name} for number, name in self._ids_and_names().items()]
+        return {"images": self.images, "annotations": self.annotations, "categories": categories, "info": {}}
 
 
 def evaluate_coco(
@@ -159,7 +164,7 @@ def evaluate_coco(
         return scores
     truth = read_truth(targets, kinds)
     results = read_results(detections, truth, kinds)
-    return {kind: _numbers(run_coco_eval(truth, results, kind)) for kind in kinds}
+    return {kind: _numbers(score_coco(truth, results, kind)) for kind in kinds}
 
 
 def _all_are(source: Any, kind: type) -> bool:
@@ -207,31 +212,6 @@ def _annotations(targets: Targets, image_id: int, first_id: int) -> list[dict[st
             zip(boxes.tolist(), targets.labels.tolist(), areas, ignore, _mask_fields(targets), strict=True)
         )
     ]
-
-
-def run_coco_eval(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str) -> Any:
-    """Returns a pycocotools ``COCOeval`` after evaluate, accumulate and summarize, without its prints."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco_gt = COCO()
-        # pycocotools takes an object with id 0 for "nothing matched", and writes into what it is given: own ids, own copies.
-        copies = [{**one, "id": number} for number, one in enumerate(truth["annotations"], start=1)]
-        coco_gt.dataset = {**truth, "annotations": copies}
-        coco_gt.createIndex()
-        # Masks are sized by their pixels: of a result that has a box, too, pycocotools would take the box's area.
-        unread = {"bbox"} if kind == "segm" else {"segmentation"}
-        found = [{key: value for key, value in one.items() if key not in unread} for one in results]
-        coco_dt = coco_gt.loadRes(found) if results else COCO()
-        if not results:  # loadRes takes no empty list
-            coco_dt.dataset = {**coco_gt.dataset, "annotations": []}
-            coco_dt.createIndex()
-        scored = COCOeval(coco_gt, coco_dt, kind)
-        scored.evaluate()
-        scored.accumulate()
-        scored.summarize()
-    return scored
 
 
 def _numbers(scored: Any) -> dict[str, float]:

@@ -61,7 +61,7 @@ def evaluator_of(scenes, kind):
 
 def matches_of(scenes, kind):
     evaluator = evaluator_of(scenes, kind)
-    return dota_matches(evaluator) if kind == "rotated" else coco_matches(evaluator._coco_eval())
+    return dota_matches(evaluator) if kind == "rotated" else coco_matches(evaluator.detailed())
 
 
 def renamed(pair, number):

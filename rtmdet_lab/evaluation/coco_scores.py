@@ -1,0 +1,95 @@
+"""Two engines for COCO's numbers: hotcoco, and pycocotools, whose numbers it repeats at a fraction of the time.
+
+pycocotools is the reference, takes what hotcoco cannot, and alone tells every match.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Scores:
+    """What is read of a finished evaluation, under pycocotools' names; -1 where there is nothing to find."""
+
+    eval: dict[str, np.ndarray]  # "precision" (T, R, K, A, M), "recall" (T, K, A, M)
+    params: Any  # iouThrs (T,), recThrs (R,), catIds (K)
+
+    @property
+    def stats(self) -> np.ndarray:
+        """The 12 numbers, in the order of ``METRICS``."""
+        precision, recall = self.eval["precision"], self.eval["recall"]
+        last = precision.shape[-1] - 1
+        at = [int(np.argmin(np.abs(np.asarray(self.params.iouThrs) - value))) for value in (0.5, 0.75)]
+        parts = [precision[..., 0, last], *(precision[one, ..., 0, last] for one in at)]
+        parts += [precision[..., area, last] for area in (1, 2, 3)]
+        parts += [recall[..., 0, number] for number in range(3)]
+        parts += [recall[..., area, last] for area in (1, 2, 3)]
+        return np.array([part[part > -1].mean() if (part > -1).any() else -1.0 for part in parts])
+
+
+def score_coco(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str, engine: str | None = None) -> Any:
+    """Returns the scores of COCO results: :class:`Scores`, or pycocotools' own object, which has the same and the matches.
+
+    Args:
+        engine: "hotcoco", "pycocotools", or None for the faster one that is there and can take the data.
+    """
+    if engine is None:
+        usable = importlib.util.find_spec("hotcoco") is not None and _is_plain(truth)
+        engine = "hotcoco" if usable else "pycocotools"
+    return _run_hotcoco(truth, results, kind) if engine == "hotcoco" else run_coco_eval(truth, results, kind)
+
+
+def _is_plain(truth: Mapping[str, Any]) -> bool:
+    """Whether all ids are whole numbers: pycocotools takes any, hotcoco no others."""
+    ids = (one["id"] for name in ("images", "categories") for one in truth[name])
+    return all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids)
+
+
+def _run_hotcoco(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str) -> Scores:
+    import hotcoco
+
+    scored = hotcoco.COCOeval(*_truth_and_found(hotcoco.COCO, truth, results, kind), kind)
+    scored.evaluate()
+    scored.accumulate()
+    return Scores({name: np.asarray(scored.eval[name]) for name in ("precision", "recall")}, scored.params)
+
+
+def _truth_and_found(
+    make: Callable[[Mapping[str, Any]], Any], truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str
+) -> tuple[Any, Any]:
+    """Returns both sides as a library wants them; ``make`` builds its data set from a COCO mapping."""
+    # pycocotools takes an object with id 0 for "nothing matched", and writes into what it is given: own ids, own copies.
+    copies = [{**one, "id": number} for number, one in enumerate(truth["annotations"], start=1)]
+    ours = make({**truth, "annotations": copies})
+    if not results:  # loadRes takes no empty list
+        return ours, make({**truth, "annotations": []})
+    # Masks are sized by their pixels: of a result that has a box, too, pycocotools would take the box's area.
+    unread = {"bbox"} if kind == "segm" else {"segmentation"}
+    return ours, ours.loadRes([{key: value for key, value in one.items() if key not in unread} for one in results])
+
+
+def run_coco_eval(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str) -> Any:
+    """Returns a pycocotools ``COCOeval``, which knows every match, evaluated, accumulated and summarized without prints."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    def make(content: Mapping[str, Any]) -> COCO:
+        made = COCO()
+        made.dataset = dict(content)
+        made.createIndex()
+        return made
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        scored = COCOeval(*_truth_and_found(make, truth, results, kind), kind)
+        scored.evaluate()
+        scored.accumulate()
+        scored.summarize()
+    return scored
