@@ -72,8 +72,8 @@ class Errors:
 
     def rows_of(self, image: int) -> tuple[slice, slice]:
         """Returns the rows of an image's detections and of its objects, by the image's number in ``pairs``."""
-        found, truth = self._starts
-        return slice(found[image], found[image + 1]), slice(truth[image], truth[image + 1])
+        found, truth = ([int(start) for start in starts[image : image + 2]] for starts in self._starts)
+        return slice(*found), slice(*truth)
 
     def counts(self) -> dict[str, np.ndarray]:
         """Returns how many detections of each kind there are, and objects missed, by class (C,): the detection's own class,

@@ -57,6 +57,7 @@ def test_each_doubt_with_its_suspicion(kind):
     ]
     assert [one.suspicion for one in doubts] == pytest.approx([0.8, 0.75, 0.6 * 0.6, 0.25], abs=1e-5)
     assert {one.image_id for one in doubts} == {"b"}
+    assert json.loads(json.dumps([vars(one) for one in doubts])) == [vars(one) for one in doubts], "plain numbers"
     assert {one.kind for one in doubts} == set(DOUBTS)
 
 
