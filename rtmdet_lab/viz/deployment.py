@@ -25,7 +25,7 @@ def plot_runtimes(rows: Sequence[Mapping[str, Any]], title: str | None = None) -
     margin = max(0.2 * (max(values) - min(values)), 0.01)
     axes.set_ylim(max(min(values) - margin, 0), max(values) + margin)
     axes.set_xlim(0, 1.08 * max(row["p90_ms"] for row in rows))
-    axes.set_xlabel("milliseconds per image, network input to detections (point: median, line: 10 to 90 %)")
+    axes.set_xlabel("milliseconds per image, input to detections\n(point: median, line: 10 to 90 %)")
     axes.set_ylabel("AP")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
