@@ -103,7 +103,9 @@ def write_corrected_labels(source: Path, corrections: Sequence[Correction], targ
                 added.append(" ".join([*fields["corners"], fields["label"], "0"]))
                 continue
             at = line - 1
-            old = (lines[at] or "").split()
+            if lines[at] is None:
+                continue  # taken out already
+            old = lines[at].split()
             new = [*(corners or old[:8]), one.label or old[8], *old[9:]]
             lines[at] = None if one.drop else " ".join(new)
         text = "\n".join(line for line in lines if line is not None)

@@ -114,6 +114,10 @@ def test_label_files_change_line_by_line(tmp_path):
     )
     assert read_label_file(out / "P2.txt").names == ["ship"]
     assert (folder / "P1.txt").read_text() == LABELS
+    twice = write_corrected_labels(
+        folder, [corrections[1], corrections[1], Correction("P1", 4, label="ship")], tmp_path / "twice"
+    )
+    assert (twice / "P1.txt").read_text() == LABELS.replace(LABELS.splitlines(keepends=True)[3], "")
     unchanged = write_corrected_labels(folder, [], tmp_path / "same")
     assert (unchanged / "P1.txt").read_text() == LABELS
 
