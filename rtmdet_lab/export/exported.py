@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,9 @@ def _open_torch_export(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
 
 def _open_torchscript(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
     extra = {METADATA: ""}
-    module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls TorchScript its older form; who asks for it has a reason
+        module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
     text = extra[METADATA].decode() if isinstance(extra[METADATA], bytes) else extra[METADATA]
     return by_torch(module, json.loads(text)["task"]), text
 
