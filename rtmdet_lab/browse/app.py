@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 from urllib.parse import quote
 
+from rtmdet_lab.browse.dataset import INFO
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.training.report import in_interactive_notebook
 
@@ -66,7 +67,8 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
     chosen = choose_port(port)
     embedded = in_interactive_notebook()
     config = fiftyone.app_config.copy()
-    config.show_label = len(dataset.default_classes) > 1  # the name of the only class would hide what it names
+    # Names would hide what they name where there is only one, or small objects lie side by side; the pointer shows them.
+    config.show_label = len(dataset.default_classes) > 1 and not dataset.info[INFO]["rotated"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         session = fiftyone.launch_app(

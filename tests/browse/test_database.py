@@ -27,6 +27,14 @@ def one_sentence(failure) -> str:
     return text
 
 
+def without_server(monkeypatch) -> None:
+    """Makes FiftyOne look for a database of its own, whatever server other tests use."""
+    import fiftyone
+
+    monkeypatch.setattr(fiftyone.config, "database_uri", None)
+    monkeypatch.delenv("FIFTYONE_DATABASE_URI", raising=False)
+
+
 def test_only_browse_imports_fiftyone():
     package = Path(rtmdet_lab.__file__).parent
     found = set()
@@ -75,6 +83,7 @@ def test_two_processes_at_once_share_the_own_database(tmp_path):
 
 
 def test_missing_program_says_which_wheel_to_install(monkeypatch, tmp_path):
+    without_server(monkeypatch)
     monkeypatch.setattr(database, "mongod_path", lambda: tmp_path / "mongod")
     with pytest.raises(DatabaseError) as failure:
         open_database()
@@ -89,6 +98,7 @@ def test_program_that_does_not_run_says_why_and_which_wheel_to_install(script, m
     program = tmp_path / "mongod"
     program.write_text(script)
     program.chmod(0o755)
+    without_server(monkeypatch)
     monkeypatch.setattr(database, "mongod_path", lambda: program)
     with pytest.raises(DatabaseError) as failure:
         open_database()

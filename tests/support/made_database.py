@@ -54,12 +54,15 @@ def used_here() -> Iterator[str]:
     import fiftyone
     import fiftyone.core.odm.database as database
 
+    before = os.environ.get("FIFTYONE_DATABASE_URI"), fiftyone.config.database_uri
     with own_database() as address:
-        os.environ["FIFTYONE_DATABASE_URI"] = address
-        fiftyone.config.database_uri = address
+        database._disconnect()  # from that of another test, which may be in use further on
+        os.environ["FIFTYONE_DATABASE_URI"] = fiftyone.config.database_uri = address
         try:
             yield address
         finally:
             database._disconnect()
-            fiftyone.config.database_uri = None
-            del os.environ["FIFTYONE_DATABASE_URI"]
+            os.environ.pop("FIFTYONE_DATABASE_URI")
+            if before[0]:
+                os.environ["FIFTYONE_DATABASE_URI"] = before[0]
+            fiftyone.config.database_uri = before[1]
