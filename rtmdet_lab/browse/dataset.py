@@ -131,7 +131,7 @@ def _open(fiftyone: Any, name: str, source: Source) -> tuple[Any, bool]:
 def _put_images(fiftyone: Any, dataset: Any, sources: Sequence[Source], changed: bool) -> list[str]:
     """Adds a sample per image that exists, by reference; returns the paths of the others."""
     pairs = {str(pair.image_id): pair for source in sources for pair in source.pairs}
-    known = {document["image_id"]: document for document in _collection(dataset).find({}, {"image_id": 1, "filepath": 1})}
+    known = {document["image_id"]: document for document in collection_of(dataset).find({}, {"image_id": 1, "filepath": 1})}
     present = {key: str(Path(pair.path).resolve()) for key, pair in pairs.items() if pair.path and Path(pair.path).is_file()}
     missing = [pair.path or f"image {key}" for key, pair in pairs.items() if key not in present]
     if not present:
@@ -175,7 +175,7 @@ def _put_run(
     digest = digest_of(source.path)
     same_run = runs.get(field, {}).get("digest") == digest
     _declare(fiftyone, dataset, source, field)
-    collection = _collection(dataset)
+    collection = collection_of(dataset)
     ids = {document["image_id"]: document["_id"] for document in collection.find({}, {"image_id": 1})}
     done, total = progress_at
     for start in range(0, len(source.pairs), BATCH):
@@ -282,7 +282,7 @@ def _declare(fiftyone: Any, dataset: Any, source: Source, field: str) -> None:
             dataset.add_sample_field(f"{field}_{suffix}", types[python])
 
 
-def _collection(dataset: Any) -> Any:
+def collection_of(dataset: Any) -> Any:
     """Returns the data set's collection of samples in the database."""
     import fiftyone.core.odm as odm
 

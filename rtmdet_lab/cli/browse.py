@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the data set in FiftyOne (that of the data)")
     parser.add_argument("--port", type=int, metavar="N", help="of the App (5151, or the next free one)")
     parser.add_argument("--no-open", action="store_true", help="print the address, open no browser")
+    parser.add_argument(
+        "--save-edits", type=Path, metavar="PATH", help="write the annotations with what was changed in the App, and end"
+    )
     parser.add_argument("--no-app", action="store_true", help="put the data set into FiftyOne and end")
     add_json(parser)
 
@@ -48,7 +51,9 @@ def run(args: argparse.Namespace) -> None:
         raise SettingError("nothing to browse: name run folders, or --predictions with --images and --annotations")
     if args.predictions and not (args.images and args.annotations):
         raise SettingError("--predictions needs --images and --annotations: a file of detections does not say what on")
-    port = None if args.no_app else choose_port(args.port)  # before the work, so that a port in use costs nothing
+    port = (
+        None if args.no_app or args.save_edits else choose_port(args.port)
+    )  # before the work, so that a port in use costs nothing
     sources = _read(args)
     dataset, notes = put(sources, args.name, _shown_progress())
     for note in notes:
@@ -57,7 +62,13 @@ def run(args: argparse.Namespace) -> None:
     print(f"data set {dataset.name!r}: {len(dataset)} images")
     print_table(rows)
     result = {"data_set": dataset.name, "images": len(dataset), "runs": rows, "views": dataset.list_saved_views()}
-    if args.no_app:
+    if args.save_edits:
+        from rtmdet_lab.browse.edits import write_edits
+
+        path, count = write_edits(dataset, sources, args.save_edits)
+        print(f"{count} corrections: {path}")
+        result |= {"corrections": count, "corrected": str(path)}
+    if args.no_app or args.save_edits:
         write_result(args, result)
         return
     session = launch(dataset, port, open_browser=not args.no_open)
