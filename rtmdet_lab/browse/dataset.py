@@ -18,6 +18,7 @@ import numpy as np
 from rtmdet_lab.analysis.errors import KINDS
 from rtmdet_lab.browse.database import lock_path, open_database
 from rtmdet_lab.browse.labels import NUMBER, field_document, label_documents, list_name, plain
+from rtmdet_lab.browse.levels import window_fields
 from rtmdet_lab.browse.source import KIND, Source, digest_of, wrong_rows
 from rtmdet_lab.browse.views import save_views
 from rtmdet_lab.errors import DataError
@@ -148,7 +149,7 @@ def _put_images(fiftyone: Any, dataset: Any, sources: Sequence[Source], changed:
         if key not in known:
             height, width = pairs[key].size
             metadata = fiftyone.ImageMetadata(width=width, height=height)
-            new.append(fiftyone.Sample(filepath=path, image_id=key, metadata=metadata))
+            new.append(fiftyone.Sample(filepath=path, image_id=key, metadata=metadata, **window_fields(key)))
     if new:
         dataset.add_samples(new, progress=False)
     return missing

@@ -9,6 +9,8 @@ from pathlib import Path
 import papermill
 import pytest
 
+from rtmdet_lab.data.dota_split import split_dota
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_database import MISSING, REASON, own_database
 from made_sets import write_split
@@ -65,3 +67,20 @@ def test_errors_of_rotated_boxes(database, tmp_path):
     text = execute("41_error_analysis_dota", tmp_path)
     assert "images: `rtmdet-lab browse RUN...` opens the App on it" in text
     assert (tmp_path / "run" / "figures" / "costs_smoke_tiny.png").stat().st_size > 5000
+    # The same run again, with one on windows beside it.
+    data = tmp_path / "data"
+    split_dota(
+        data / "val" / "images", data / "val" / "labelTxt", tmp_path / "windows", patch=64, overlap=16, progress=False
+    )
+    run = tmp_path / "run" / "smoke_tiny"
+    record = json.loads((run / "results.json").read_text())
+    record["config"]["data"] |= {
+        "val_images": str(tmp_path / "windows" / "images"),
+        "val_annotations": str(tmp_path / "windows" / "labelTxt"),
+    }
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "results.json").write_text(json.dumps(record))
+    (tmp_path / "cut" / "predictions.json").write_text("[]")
+    text = execute("41_error_analysis_dota", tmp_path, runs=[str(run)], window_runs=[str(tmp_path / "cut")])
+    assert "32 windows, 4 of them of " in text
+    assert (tmp_path / "run" / "figures" / "windows.png").stat().st_size > 5000
