@@ -7,6 +7,7 @@ which nothing was detected at all. Each has a suspicion in [0, 1] to sort by; it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 
 from rtmdet_lab.analysis.corrections import Correction
 from rtmdet_lab.analysis.errors import BACKGROUND, BACKGROUND_IOU, CLASS, FOREGROUND, LOCALIZATION, Errors
+from rtmdet_lab.errors import SettingError
 from rtmdet_lab.evaluation.matching import Objects, overlaps
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
@@ -152,3 +154,15 @@ def correction_of(errors: Errors, doubt: Doubt) -> Correction:
         }
         shape |= {"segmentation": outline, "area": float(found.areas[row])}
     return Correction(doubt.image_id, target, label=doubt.detected if target is None else None, **shape)
+
+
+def chosen_doubts(doubts: Sequence[Doubt], numbers: Sequence[int]) -> list[Doubt]:
+    """Returns the doubts of some numbers, from 0.
+
+    Raises:
+        SettingError: a number that no doubt has.
+    """
+    for number in numbers:
+        if not 0 <= number < len(doubts):
+            raise SettingError(f"there is no doubt number {number}: accept takes numbers from 0 to {len(doubts) - 1}")
+    return [doubts[number] for number in numbers]

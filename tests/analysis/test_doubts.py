@@ -9,9 +9,10 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.analysis.corrections import write_corrected_coco, write_corrected_labels
-from rtmdet_lab.analysis.doubts import DOUBTS, correction_of, find_doubts
+from rtmdet_lab.analysis.doubts import DOUBTS, chosen_doubts, correction_of, find_doubts
 from rtmdet_lab.analysis.errors import Errors, find_errors
 from rtmdet_lab.data.dota import read_label_file
+from rtmdet_lab.errors import SettingError
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
 
 CLASSES = ("cat", "dog")
@@ -134,3 +135,11 @@ def test_objects_without_ids_cannot_be_corrected():
     errors = errors_of("bbox")
     with pytest.raises(ValueError, match="ids"):
         correction_of(errors, find_doubts(errors)[0])
+
+
+def test_doubts_are_chosen_by_number():
+    doubts = find_doubts(errors_of("bbox"))
+    assert chosen_doubts(doubts, [2, 0]) == [doubts[2], doubts[0]]
+    for number in (-1, len(doubts)):
+        with pytest.raises(SettingError, match=f"no doubt number {number}: accept takes numbers from 0 to {len(doubts) - 1}"):
+            chosen_doubts(doubts, [number])
