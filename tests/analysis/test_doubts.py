@@ -141,5 +141,7 @@ def test_doubts_are_chosen_by_number():
     doubts = find_doubts(errors_of("bbox"))
     assert chosen_doubts(doubts, [2, 0]) == [doubts[2], doubts[0]]
     for number in (-1, len(doubts)):
-        with pytest.raises(SettingError, match=f"no doubt number {number}: accept takes numbers from 0 to {len(doubts) - 1}"):
+        with pytest.raises(
+            SettingError, match=f"no doubt number {number}: accept takes numbers from 0 to {len(doubts) - 1}"
+        ):
             chosen_doubts(doubts, [number])
