@@ -13,12 +13,15 @@ from typing import Any, BinaryIO
 from rtmdet_lab.errors import DataError, StorageError
 
 
-def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None], size: int | None = None) -> None:
+def write_atomic(
+    path: Path, data: bytes | Callable[[BinaryIO], None], size: int | None = None, earlier: Path | None = None
+) -> None:
     """Writes a file so that either the old or the whole new content is there, whatever happens meanwhile.
 
     Args:
         data: the content, or a function that writes it to an open file.
         size: expected bytes of what a function writes, for the message.
+        earlier: where the old content stays, in the same folder; ``path`` is never missing while that is arranged.
 
     Raises:
         StorageError: not writable, or no space; the previous file is untouched and the message names the space needed.
@@ -36,6 +39,8 @@ def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None], size: int
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
+        if earlier is not None and path.exists():
+            _keep(path, earlier)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         needed = f"; about {size / 2**20:.1f} MiB are needed" if size else ""
@@ -46,6 +51,19 @@ def write_atomic(path: Path, data: bytes | Callable[[BinaryIO], None], size: int
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _keep(path: Path, earlier: Path) -> None:
+    """Gives the content of ``path`` the name ``earlier``, too."""
+    temporary = f"{earlier}.{os.getpid()}"
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without links: for a moment the content has its second name only
+        os.replace(path, earlier)
+    else:
+        os.replace(temporary, earlier)
+        # Where both were the same file already, nothing is renamed.
+        Path(temporary).unlink(missing_ok=True)
 
 
 def require_writable(folder: Path) -> None:

@@ -69,6 +69,7 @@ def test_run_leaves_weights_state_metrics_detections_and_record(finished):
     _, folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
         "last.state",
+        "earlier.state",
         "last.safetensors",
         "best.safetensors",
         "metrics.jsonl",

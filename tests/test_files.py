@@ -45,6 +45,27 @@ def test_new_content_replaces_the_old(old_file):
     assert names(old_file.parent) == ["state.bin"]
 
 
+def test_old_content_can_be_kept_under_another_name(tmp_path):
+    path, earlier = tmp_path / "state.bin", tmp_path / "earlier.bin"
+    for content in (b"1", b"2", b"3"):
+        write_atomic(path, content, earlier=earlier)
+    assert (path.read_bytes(), earlier.read_bytes()) == (b"3", b"2")
+    assert names(tmp_path) == ["earlier.bin", "state.bin"]
+
+
+def test_old_content_keeps_its_name_where_the_new_one_cannot_be_written(tmp_path):
+    path, earlier = tmp_path / "state.bin", tmp_path / "earlier.bin"
+    write_atomic(path, b"1")
+    write_atomic(path, b"2", earlier=earlier)
+
+    def writer(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError):
+        write_atomic(path, writer, earlier=earlier)
+    assert (path.read_bytes(), earlier.read_bytes()) == (b"2", b"1")
+
+
 def test_empty_content_makes_an_empty_file(tmp_path):
     write_atomic(tmp_path / "empty", b"")
     assert (tmp_path / "empty").read_bytes() == b""

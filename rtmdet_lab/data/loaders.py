@@ -19,12 +19,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.errors import DataError, StorageError, UserError
 from rtmdet_lab.structures import Targets
 from rtmdet_lab.transforms.base import EmptyCrop, Sample, plain_boxes
 from rtmdet_lab.transforms.mixing import Mixing
 
 MAX_REDRAWS = 1000  # a pipeline that rejects this many samples in a row will reject all
+
+
+class LoaderError(UserError, RuntimeError):
+    """A loader process was killed or broke."""
 
 
 class Source(Protocol):
@@ -106,6 +110,8 @@ class PipelineDataset(Dataset):
                 if self.on_bad == "refuse":
                     return None, notes, f"{error}; leave such images out with data.on_bad=skip (--on-bad skip)"
                 notes.append(str(error))
+            except StorageError as error:  # the disk is away, not this image: skipping would skip them all
+                return None, notes, str(error)
             if not self.training:
                 return None, notes, None
             index = int(torch.randint(len(self.source), ()))
@@ -204,6 +210,19 @@ def make_loader(dataset: PipelineDataset, sampler: Sampler, workers: int, pin_me
         worker_init_fn=_init_worker,
         generator=torch.Generator(),  # its own: an iterator must not draw from the run's generator
     )
+
+
+def batches_of(loader: DataLoader) -> Iterator[Batch]:
+    """Yields a loader's batches; raises LoaderError when one of its processes is gone."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise LoaderError(
+            f"one of {loader.num_workers} loader processes has ended ({str(error).strip().rstrip('.')}), as where memory "
+            "runs out: continue with --resume, where it comes again with lower train.workers or augment.mosaic_cache"
+        ) from error
 
 
 def _init_worker(_: int) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from rtmdet_lab.config import ExperimentConfig
-from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler, make_loader
+from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler, batches_of, make_loader
 from rtmdet_lab.distributed import rank, world_size
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
@@ -119,7 +119,7 @@ def iter_batches(loader: DataLoader, device: torch.device, reporter: Reporter) -
 def _usable(loader: DataLoader, reporter: Reporter) -> Iterator[Batch]:
     """Yields the batches that hold an image."""
     batch: Batch
-    for batch in loader:
+    for batch in batches_of(loader):
         if batch.failure:
             raise DataError(batch.failure)
         for note in batch.notes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -15,6 +17,10 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.exit_code = 128 + signum
 
 
+class StopWaiting(BaseException):
+    """A signal came while the loop waited, where nothing is lost by leaving at once."""
+
+
 class InterruptRequest:
     """Context in which SIGINT and SIGTERM are noted in ``signum``; a second SIGINT interrupts at once.
 
@@ -23,6 +29,7 @@ class InterruptRequest:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._waiting = False
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> InterruptRequest:
@@ -35,7 +42,26 @@ class InterruptRequest:
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Context in which a signal raises :class:`StopWaiting`: what is waited for may never come."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
+    def ignore_children(self) -> None:
+        """Undoes PyTorch's handler that raises, wherever the code is, when a loader process ends.
+
+        The loader also notices when it next waits, and there every weight is in its place.
+        """
+        if signal.SIGINT in self._previous and signal.SIGCHLD not in self._previous:
+            self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.signum == signal.SIGINT == signum:
             raise KeyboardInterrupt
         self.signum = signum
+        if self._waiting:
+            raise StopWaiting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,13 +29,23 @@ class MetricsLog:
             self._writer.close()
             self._writer = None
 
-    def forget_after(self, step: int) -> None:
-        """Removes what a killed run logged after the state it is resumed from."""
+    def forget_after(self, step: int, history: Sequence[dict[str, Any]] = ()) -> None:
+        """Removes what a killed run logged after the state it is resumed from, and adds what it had no time to log.
+
+        Args:
+            history: the records of all epochs up to ``step``.
+        """
         self._purge_step = step + 1
-        if not self.path.exists():
-            return
-        kept = [line for line in self.path.read_text().splitlines() if _step_of(line) <= step]
-        write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
+        logged = set()
+        if self.path.exists():
+            kept = [line for line in self.path.read_text(errors="replace").splitlines() if _step_of(line) <= step]
+            write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
+            logged = {_step_of(line) for line in kept}
+        missing = [record for record in history if record["step"] not in logged]
+        if missing:
+            self._purge_step = min(record["step"] for record in missing)
+        for record in missing:
+            self.write(record)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one epoch; raises StorageError where there is no space."""

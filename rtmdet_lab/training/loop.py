@@ -6,6 +6,7 @@ weight for weight (on a CPU; GPU kernels may differ in the last bit).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -18,22 +19,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from rtmdet_lab.config import to_dict
-from rtmdet_lab.data.loaders import PipelineDataset, Source, TrainSampler, make_loader
+from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, TrainSampler, make_loader
 from rtmdet_lab.distributed import rank, world_size
-from rtmdet_lab.errors import StorageError, UserError
+from rtmdet_lab.errors import DataError, StorageError, UserError
 from rtmdet_lab.files import require_writable
 from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.training.ema import ModelEMA
 from rtmdet_lab.training.evaluate import autocast, iter_batches, make_val_loader, run_evaluation
-from rtmdet_lab.training.interrupt import InterruptRequest, TrainingInterrupted
+from rtmdet_lab.training.interrupt import InterruptRequest, StopWaiting, TrainingInterrupted
 from rtmdet_lab.training.log import MetricsLog
 from rtmdet_lab.training.optim import build_optimizer
 from rtmdet_lab.training.report import Reporter, choose_reporter
 from rtmdet_lab.training.schedule import lr_factor
 from rtmdet_lab.training.stages import Stage, plan_stages
-from rtmdet_lab.training.state import STATE_NAME, TrainState, read_state
+from rtmdet_lab.training.state import TrainState, has_state, read_state
 
 GPU_CHECK_INTERVAL = 20  # batches between looks at the loss: each look waits for the device
 BEST_NAME, LAST_NAME = "best.safetensors", "last.safetensors"
@@ -58,9 +59,9 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Trains ``task`` as its config says and returns the history, one record per epoch.
 
-    Writes to ``out_dir``: ``last.state`` (to resume), ``last.safetensors`` and ``best.safetensors`` (averaged weights),
-    ``epoch-NNNN.safetensors`` as often as ``train.keep_every`` says, ``metrics.jsonl`` and TensorBoard events. The task's
-    model ends with the best weights.
+    Writes to ``out_dir``: ``last.state`` (to resume) and the one before it, ``earlier.state``; ``last.safetensors`` and
+    ``best.safetensors`` (averaged weights), ``epoch-NNNN.safetensors`` as often as ``train.keep_every`` says,
+    ``metrics.jsonl`` and TensorBoard events. The task's model ends with the best weights.
 
     Args:
         resume: continue the run in ``out_dir``; "auto" does so if there is one. Without it, such a folder is refused.
@@ -73,7 +74,7 @@ def fit(
     """
     device = torch.device(device)
     reporter = reporter or choose_reporter()
-    has_run = (out_dir / STATE_NAME).exists()
+    has_run = has_state(out_dir)
     if has_run and not resume:
         raise StorageError(f"{out_dir} already holds a run: resume it (--resume) or choose another output folder")
     run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
@@ -85,6 +86,10 @@ def fit(
             return run.train(request, on_epoch_end)
         finally:
             reporter.close()
+
+
+class _NoBatch(Exception):
+    """The next batch does not come, for the reason that is its cause."""
 
 
 class _Run:
@@ -125,8 +130,8 @@ class _Run:
         return TrainSampler(length, train.batch_size, self.config.seed, data.repeat, rank(), world_size())
 
     def restore(self) -> None:
-        self.state.restore(read_state(self.out_dir, self.config, self.device))
-        self.log.forget_after(self.state.step)
+        self.state.restore(read_state(self.out_dir, self.config, self.device, self.reporter.note))
+        self.log.forget_after(self.state.step, self.state.history)
 
     def train(
         self, request: InterruptRequest, on_epoch_end: Callable[[list[dict[str, Any]]], None] | None
@@ -172,32 +177,56 @@ class _Run:
             return
         check = 1 if self.device.type == "cpu" else GPU_CHECK_INTERVAL
         pending: list[tuple[int, dict[str, Tensor], list[Any]]] = []
-        batches = self.timed(itertools.islice(iter_batches(loader, self.device, self.reporter), state.batch, None))
-        for images, targets in batches:
-            group_start = state.batch - state.batch % config.accumulate
-            group = min(config.accumulate, self.batches - group_start)
-            losses = self.forward_backward(images, targets, group)
-            pending.append((state.batch, losses, [target.meta.image_id for target in targets]))
-            state.batch += 1
-            group_done = state.batch % config.accumulate == 0 or state.batch == self.batches
-            if group_done and check == 1:
-                self.look_at(pending, begin)  # before the step, while the weights are still good
-            if group_done:
-                lr = self.optimizer_step()
-            if group_done and (len(pending) >= check or state.batch == self.batches or request.signum):
-                self.look_at(pending, begin)
-            if group_done and not pending:
-                self.reporter.step(state.epoch, state.batch, self.mean_losses(), lr)
-                if request.signum:
-                    state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
-                    self.stop_if_asked(request)
+        batches = itertools.islice(iter_batches(loader, self.device, self.reporter), state.batch, None)
+        try:
+            for images, targets in self.timed(batches, request):
+                group_start = state.batch - state.batch % config.accumulate
+                group = min(config.accumulate, self.batches - group_start)
+                losses = self.forward_backward(images, targets, group)
+                pending.append((state.batch, losses, [target.meta.image_id for target in targets]))
+                state.batch += 1
+                group_done = state.batch % config.accumulate == 0 or state.batch == self.batches
+                if group_done and check == 1:
+                    self.look_at(pending, begin)  # before the step, while the weights are still good
+                if group_done:
+                    lr = self.optimizer_step()
+                if group_done and (len(pending) >= check or state.batch == self.batches or request.signum):
+                    self.look_at(pending, begin)
+                if group_done and not pending:
+                    self.reporter.step(state.epoch, state.batch, self.mean_losses(), lr)
+                    if request.signum:
+                        state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
+                        self.stop_if_asked(request)
+        except _NoBatch as stopped:
+            self.keep_what_is_done(pending, begin)
+            self.stop_if_asked(request)
+            raise stopped.__cause__ from None
         state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
 
-    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def keep_what_is_done(self, pending: list[tuple[int, dict[str, Tensor], list[Any]]], begin: float) -> None:
+        """Saves the state after the last optimizer step, where the next batch does not come."""
+        state = self.state
+        if world_size() > 1:  # the others may be elsewhere
+            return
+        done = state.batch if state.batch == self.batches else state.batch - state.batch % self.config.train.accumulate
+        self.look_at([one for one in pending if one[0] < done], begin)
+        pending.clear()
+        state.batch = done
+        state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
+        if state.batch:
+            state.save(self.out_dir)
+
+    def timed(self, batches: Iterator[Any], request: InterruptRequest) -> Iterator[Any]:
         """Yields the batches and adds up how long each was waited for; without workers that is the time to load it."""
         while True:
-            begin = time.monotonic()
-            batch = next(batches, None)
+            begin, random = time.monotonic(), torch.get_rng_state()
+            try:
+                with request.waiting() if world_size() == 1 else contextlib.nullcontext():
+                    batch = next(batches, None)
+            except (StopWaiting, LoaderError, DataError) as error:
+                torch.set_rng_state(random)
+                raise _NoBatch from error
+            request.ignore_children()
             self.state.sums["load_seconds"] = self.state.sums.get("load_seconds", 0.0) + time.monotonic() - begin
             if batch is None:
                 return

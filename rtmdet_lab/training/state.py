@@ -1,7 +1,13 @@
-"""Everything a run needs to go on exactly where it was, in one file that is replaced atomically."""
+"""Everything a run needs to go on exactly where it was, in one file that is replaced atomically.
+
+The state before it stays beside it: where the newest cannot be read, a run goes on from there.
+"""
 
 from __future__ import annotations
 
+import errno
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +16,11 @@ import torch
 from torch import nn
 
 from rtmdet_lab.config import ExperimentConfig, differences, from_dict, to_dict
-from rtmdet_lab.errors import CheckpointError
+from rtmdet_lab.errors import CheckpointError, StorageError
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.training.ema import ModelEMA
 
-STATE_NAME = "last.state"
+STATE_NAME, EARLIER_NAME = "last.state", "earlier.state"
 FORMAT = 1
 # Settings that may change between a run and its continuation: they do not touch the weights.
 FREE_SETTINGS = (
@@ -24,6 +30,7 @@ FREE_SETTINGS = (
     "data.train_annotations",
     "data.val_images",
     "data.val_annotations",
+    "data.on_bad",
 )
 
 
@@ -42,6 +49,7 @@ class TrainState:
     sums: dict[str, float] = field(default_factory=dict)  # losses of the epoch so far, and "seconds"
     history: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
+    newest_whole: bool = True  # whether the file in place is worth keeping when the next one is written
 
     @property
     def weights(self) -> nn.Module:
@@ -49,7 +57,7 @@ class TrainState:
         return self.ema.model if self.ema is not None else self.model
 
     def save(self, folder: Path) -> None:
-        """Writes the state file; the earlier one stays whole if this fails."""
+        """Writes the state file and keeps the one before it; that stays in place if this fails."""
         content = {
             "format": FORMAT,
             "config": to_dict(self.config),
@@ -68,7 +76,9 @@ class TrainState:
         }
         # Weights, average and two moments per weight.
         size = 4 * sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
-        write_atomic(folder / STATE_NAME, lambda file: torch.save(content, file), size)
+        earlier = folder / EARLIER_NAME if self.newest_whole else None
+        write_atomic(folder / STATE_NAME, lambda file: torch.save(content, file), size, earlier)
+        self.newest_whole = True
 
     def restore(self, content: dict[str, Any]) -> None:
         """Takes over what :func:`read_state` returned."""
@@ -80,32 +90,78 @@ class TrainState:
             self.scaler.load_state_dict(content["scaler"])
         for name in ("epoch", "batch", "step", "sums", "history", "best"):
             setattr(self, name, content[name])
+        self.newest_whole = content["name"] == STATE_NAME
         torch.set_rng_state(content["rng"].cpu())
         if torch.cuda.is_initialized() and content["cuda_rng"]:
             torch.cuda.set_rng_state_all([one.cpu() for one in content["cuda_rng"]])
 
 
-def read_state(folder: Path, config: ExperimentConfig, device: torch.device) -> dict[str, Any]:
-    """Returns the saved state of the run in ``folder``, checked against the config it is to be continued with.
+def has_state(folder: Path) -> bool:
+    """Whether ``folder`` holds a run, be its state whole or not."""
+    return any((folder / name).exists() for name in (STATE_NAME, EARLIER_NAME))
+
+
+def read_state(
+    folder: Path, config: ExperimentConfig, device: torch.device, note: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    """Returns the newest whole state of the run in ``folder``, checked against the config it is to be continued with.
+
+    Args:
+        note: told in a sentence of a newer state that is damaged.
 
     Raises:
-        CheckpointError: no state, damaged, or made with other settings; says which.
+        CheckpointError: no state, none that is whole, or made with other settings; says which.
+        StorageError: a state is there, but cannot be read now.
     """
-    path = folder / STATE_NAME
-    if not path.exists():
-        raise CheckpointError(f"{folder} has no {STATE_NAME} to resume from: start the run without resuming")
+    damage = []
+    for name in (STATE_NAME, EARLIER_NAME):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            content = _read_whole(path, device)
+        except CheckpointError as error:
+            damage.append(str(error))
+            continue
+        changed = {one: values for one, values in differences(config, content["config"]).items() if one not in FREE_SETTINGS}
+        if changed:
+            listed = ", ".join(f"{one} is {now!r}, was {then!r}" for one, (now, then) in list(changed.items())[:4])
+            raise CheckpointError(
+                f"cannot resume {folder} with other settings ({listed}): use the old ones or another output folder"
+            )
+        for one in damage:
+            note(f"{one}: going on from {name}, epoch {content['epoch'] + 1}, batch {content['batch']}")
+        return content
+    if damage:
+        raise CheckpointError(f"cannot resume: {' and '.join(damage)}: start again in another output folder")
+    raise CheckpointError(f"{folder} has no {STATE_NAME} to resume from: start the run without resuming")
+
+
+def saved_config(folder: Path) -> ExperimentConfig | None:
+    """Returns the config of the run in ``folder``, or None where there is no whole state."""
+    for name in (STATE_NAME, EARLIER_NAME):
+        try:
+            if (folder / name).exists():
+                return _read_whole(folder / name, torch.device("cpu"))["config"]
+        except CheckpointError:
+            continue
+    return None
+
+
+def _read_whole(path: Path, device: torch.device) -> dict[str, Any]:
+    """Returns a state with its config as an object, after every byte was compared with its checksum."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of {broken}")
         content = torch.load(path, map_location=device, weights_only=True)
-        saved = from_dict(content["config"])
+        content["config"] = from_dict(content["config"])
     except Exception as error:  # a damaged file may raise anything
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # nothing is said about its content
+            raise StorageError(f"cannot resume: {path} cannot be read now ({error.strerror}): try again") from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise CheckpointError(f"cannot resume: {path} is damaged ({reason})") from error
-    if content["format"] != FORMAT:
-        raise CheckpointError(f"cannot resume: {path} has format {content['format']}, this version reads {FORMAT}")
-    changed = {name: values for name, values in differences(config, saved).items() if name not in FREE_SETTINGS}
-    if changed:
-        listed = ", ".join(f"{name} is {now!r}, was {then!r}" for name, (now, then) in list(changed.items())[:4])
-        raise CheckpointError(
-            f"cannot resume {folder} with other settings ({listed}): use the old ones or another output folder"
-        )
-    return content
+        raise CheckpointError(f"{path} is damaged ({reason})") from error
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {content.get('format')}, this version reads {FORMAT}")
+    return {**content, "name": path.name}

@@ -72,6 +72,16 @@ def test_resumed_log_forgets_what_came_after_the_state(tmp_path, monkeypatch):
     assert [step for step, _ in events(tmp_path)["lr"]] == [10, 20, 30]
 
 
+def test_resumed_log_adds_the_epochs_that_a_kill_kept_from_it(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        log.write(record(0))
+    with MetricsLog(tmp_path) as log:
+        log.forget_after(30, [record(0), record(1), record(2)])
+        log.write(record(3))
+    assert lines(tmp_path) == [record(0), record(1), record(2), record(3)]
+    assert [step for step, _ in events(tmp_path)["lr"]] == [10, 20, 30, 40]
+
+
 def test_forgetting_without_a_log_and_closing_without_a_line_do_nothing(tmp_path):
     with MetricsLog(tmp_path / "new") as log:
         log.forget_after(5)

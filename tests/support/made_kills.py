@@ -1,0 +1,142 @@
+"""Tiny trainings in processes of their own, which are really killed.
+
+The processes are forked from one that has imported PyTorch once and computed nothing: each is there at once, and every
+process computes with one thread, so that their sums are equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rtmdet_lab import files
+from rtmdet_lab.errors import UserError
+from rtmdet_lab.models import checkpoints
+from rtmdet_lab.training import loop, report, state
+from rtmdet_lab.training.interrupt import TrainingInterrupted
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+sys.path.insert(0, str(Path(__file__).parent))
+from made_runs import make_task
+from sources import Squares
+
+PRELOAD = ["rtmdet_lab.training.loop", "rtmdet_lab.tasks.factory", "torch.utils.tensorboard", "hotcoco", "cv2"]
+STARTED_NAME = "started"  # a file that says that a process has begun to train
+ERROR_NAME = "error.txt"
+EPOCHS = {"train.epochs": 3, "train.weak_epochs": 1, "train.val_interval": 1}
+
+
+def start(folder: Path, moment: str = "", count: int = 1, **settings: Any) -> multiprocessing.Process:
+    """Starts a training in ``folder``, or goes on with it.
+
+    Args:
+        moment: the process kills itself when it comes there for the ``count``-th time (:data:`MOMENTS`).
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    child = context.Process(target=_train, args=(str(folder), moment, count, EPOCHS | settings))
+    child.start()
+    return child
+
+
+def run(folder: Path, moment: str = "", count: int = 1, timeout: float = 120, **settings: Any) -> int:
+    """Returns the exit code of such a training: 0, -9 where it was killed, 2 after a UserError (see :func:`error_of`)."""
+    child = start(folder, moment, count, **settings)
+    child.join(timeout)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+        raise AssertionError(f"the training in {folder} did not end within {timeout} s")
+    return child.exitcode
+
+
+def error_of(folder: Path) -> str:
+    return (folder / ERROR_NAME).read_text()
+
+
+def final(folder: Path) -> dict[str, Any]:
+    """Returns what a finished run left: its whole state, and the weights it kept."""
+    kept = {name: checkpoints.read_checkpoint(folder / f"{name}.safetensors").tensors for name in ("last", "best")}
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {"state": torch.load(folder / state.STATE_NAME, weights_only=True), **kept, "log": lines}
+
+
+def assert_same(first: Any, second: Any, path: str = "") -> None:
+    """Asserts equality to the last bit of everything but measured times."""
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            if key not in ("seconds", "load_seconds", "images_per_s"):
+                assert_same(first[key], second[key], f"{path}.{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), path
+        for number, (one, other) in enumerate(zip(first, second, strict=True)):
+            assert_same(one, other, f"{path}[{number}]")
+    else:
+        assert first == second, path
+
+
+class _Telling(report.Silent):
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *_: Any) -> None:
+        (self.folder / STARTED_NAME).touch()
+
+
+def _train(folder: str, moment: str, count: int, settings: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    reporter = _Telling(Path(folder))
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    if moment:
+        owner, name, before = MOMENTS[moment]
+        _die_at(reporter if owner is None else owner, name, count, before)
+    try:
+        sources = Squares(14), Squares(6, seed=1)
+        loop.fit(make_task(**settings), *sources, Path(folder), resume="auto", reporter=reporter)
+    except UserError as error:
+        (Path(folder) / ERROR_NAME).write_text(str(error))
+        os._exit(2)
+    except TrainingInterrupted as stopped:
+        os._exit(stopped.exit_code)
+
+
+def _die_at(owner: Any, name: str, count: int, before: bool) -> None:
+    """Has this process killed before or after the ``count``-th call of a function."""
+    function: Callable = getattr(owner, name)
+    calls = 0
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count and before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*args, **kwargs)
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+
+
+# moment -> (owner of a function, its name, whether the process dies before it; otherwise after it). None is the reporter.
+MOMENTS: dict[str, tuple[Any, str, bool]] = {
+    "between step and average": (loop.ModelEMA, "update", True),
+    "after a backward pass": (loop._Run, "forward_backward", False),
+    "while a file is written": (os, "fsync", True),
+    "between a file and its name": (os, "chmod", False),
+    "between the states' names": (files, "_keep", False),
+    "during validation": (None, "validating", True),
+    "before the log": (loop.MetricsLog, "write", True),
+    "after an epoch": (loop._Run, "finish_epoch", False),
+}
