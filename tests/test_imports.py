@@ -45,6 +45,7 @@ FLOORS = {
     "explore": 5,
     "export": 5,
     "variants": 6,
+    "auto_batch": 6,
     "browse": 7,
     "sweep": 7,
     "reporting": 7,

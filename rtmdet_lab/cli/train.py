@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", nargs="?", const="yes", choices=("yes", "auto"), help="continue the run in --out; auto: if there is one"
     )
+    parser.add_argument(
+        "--auto-batch", action="store_true", help="find the batch a GPU holds; train.accumulate keeps the effective one"
+    )
     add_data_policy(parser)
     add_device(parser)
     add_json(parser)
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.training.report import choose_reporter
 
     record = run_experiment(
-        build_config(args),
+        chosen_config(args),
         args.out,
         device=args.device,
         resume="auto" if args.resume == "auto" else bool(args.resume),
@@ -56,6 +59,16 @@ def run(args: argparse.Namespace) -> None:
     print_table(record.per_class)
     print(f"\nrun folder: {args.out}")
     write_result(args, dataclasses.asdict(record))
+
+
+def chosen_config(args: argparse.Namespace) -> Any:
+    """Returns the configuration of the run, with the batch that fits where that is asked for."""
+    config = build_config(args)
+    if not args.auto_batch:
+        return config
+    from rtmdet_lab.auto_batch import fitting_config
+
+    return fitting_config(config, args.out, args.device)
 
 
 def build_config(args: argparse.Namespace) -> Any:

@@ -18,6 +18,7 @@ from rtmdet_lab.errors import DataError
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Evaluator, Task
 from rtmdet_lab.tasks.views import detect, has_views
+from rtmdet_lab.training.memory import explain_memory, validation_advice
 from rtmdet_lab.training.report import OnlyNotes, Reporter
 from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline
@@ -81,6 +82,13 @@ def _detected(
     task: Task, loader: DataLoader, device: torch.device, model: nn.Module, reporter: Reporter
 ) -> Iterator[tuple[list[Detections], list[Targets]]]:
     """Yields detections and ground truth of one batch after the other, on the CPU."""
+    with explain_memory(validation_advice(task.config)):
+        yield from _found(task, loader, device, model, reporter)
+
+
+def _found(
+    task: Task, loader: DataLoader, device: torch.device, model: nn.Module, reporter: Reporter
+) -> Iterator[tuple[list[Detections], list[Targets]]]:
     config = task.config.train
 
     def forward(images: Tensor) -> DensePredictions:

@@ -30,6 +30,7 @@ from rtmdet_lab.training.ema import ModelEMA
 from rtmdet_lab.training.evaluate import autocast, iter_batches, make_val_loader, run_evaluation
 from rtmdet_lab.training.interrupt import InterruptRequest, StopWaiting, TrainingInterrupted
 from rtmdet_lab.training.log import MetricsLog
+from rtmdet_lab.training.memory import explain_memory, training_advice
 from rtmdet_lab.training.optim import build_optimizer
 from rtmdet_lab.training.report import Reporter, choose_reporter
 from rtmdet_lab.training.schedule import lr_factor
@@ -83,7 +84,8 @@ def fit(
     require_writable(out_dir)  # not after an epoch that is then lost
     with InterruptRequest() as request, run.log:
         try:
-            return run.train(request, on_epoch_end)
+            with explain_memory(training_advice(task.config)):
+                return run.train(request, on_epoch_end)
         finally:
             reporter.close()
 

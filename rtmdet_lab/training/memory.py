@@ -1,0 +1,51 @@
+"""Where the memory of a GPU, or of the machine, is not enough: one sentence with what to lower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from rtmdet_lab.config import ExperimentConfig
+from rtmdet_lab.errors import UserError
+
+
+class OutOfMemory(UserError, MemoryError):
+    """The memory is not enough for the batch."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # PyTorch's allocator of the CPU, and cuDNN, which has no kernel that fits, say it in words only.
+    words = ("can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
+
+
+@contextmanager
+def explain_memory(advice: str) -> Iterator[None]:
+    """Context in which running out of memory becomes an :class:`OutOfMemory` that ends with ``advice``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        where = "GPU" if isinstance(error, torch.OutOfMemoryError) or "CU" in str(error) else "machine"
+        raise OutOfMemory(f"the memory of the {where} is not enough for {advice}") from error
+
+
+def training_advice(config: ExperimentConfig) -> str:
+    train, side = config.train, config.augment.input_size
+    cheaper = ", set train.amp=bf16" if train.amp == "off" else ""
+    return (
+        f"batches of {train.batch_size} images of {side} x {side}: lower train.batch_size and raise train.accumulate by the "
+        f"same factor (--auto-batch does it){cheaper}, or lower augment.input_size"
+    )
+
+
+def validation_advice(config: ExperimentConfig) -> str:
+    return f"validating batches of {config.test.batch_size} images: lower test.batch_size"
