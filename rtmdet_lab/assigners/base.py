@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -70,8 +71,13 @@ class MatchInputs:
     boxes: Tensor  # (B, P, 4 or 5)
     priors: Priors
     targets: PaddedTargets
-    iou: Tensor  # (B, G, P) predicted box with ground truth
     inside: Tensor  # (B, G, P) bool: the point lies strictly inside the object's box
+    geometry: BoxGeometry
+
+    @cached_property
+    def iou(self) -> Tensor:
+        """(B, G, P): predicted box with ground truth."""
+        return self.geometry.iou(self.targets.boxes, self.boxes)
 
 
 def match_inputs(predictions: DensePredictions, targets: Sequence[Targets], geometry: BoxGeometry) -> MatchInputs:
@@ -79,7 +85,7 @@ def match_inputs(predictions: DensePredictions, targets: Sequence[Targets], geom
     logits, boxes = predictions.logits.detach().float(), predictions.boxes.detach().float()
     padded = pad_targets(targets, geometry, logits.device, boxes.shape[-1])
     inside = geometry.inside(predictions.priors.points, padded.boxes) & padded.valid[..., None]
-    return MatchInputs(logits, boxes, predictions.priors, padded, geometry.iou(padded.boxes, boxes), inside)
+    return MatchInputs(logits, boxes, predictions.priors, padded, inside, geometry)
 
 
 def resolve_conflicts(selected: Tensor, cost: Tensor) -> Tensor:

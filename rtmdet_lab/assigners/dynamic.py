@@ -1,13 +1,13 @@
 """Dynamic label assignment: each object takes its k cheapest points, k from how well points fit (paper 3.3, paper.md 4.1).
 
-RTMDet's dynamic soft label assignment and SimOTA are two choices of cost terms and candidates in the same procedure. The
-whole batch is one tensor computation: no loop over images or objects, and no value leaves the device.
+RTMDet's dynamic soft label assignment and SimOTA are two choices of cost terms and candidates in the same procedure. On a
+GPU the whole batch is one tensor computation: no loop over images or objects, and no value leaves the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -69,12 +69,41 @@ class DynamicAssigner:
 
     @torch.no_grad()
     def __call__(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Assignment:
-        return self._match(match_inputs(predictions, targets, self.geometry)).assignment
+        if predictions.logits.device.type != "cpu":
+            return self._match(match_inputs(predictions, targets, self.geometry)).assignment
+        shape = predictions.boxes.shape[:2]
+        found = Assignment(torch.full(shape, -1), torch.zeros(shape))
+        for number, index, match in self._match_candidates(predictions, targets):
+            found.gt_index[number, index] = match.assignment.gt_index[0]
+            found.quality[number, index] = match.assignment.quality[0]
+        return found
 
     @torch.no_grad()
     def explain(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Explanation:
         """Returns the assignment with everything that led to it; the training path keeps none of it."""
-        return self._match(match_inputs(predictions, targets, self.geometry), keep_terms=True)
+        explanation = self._match(match_inputs(predictions, targets, self.geometry), keep_terms=True)
+        if predictions.logits.device.type != "cpu":
+            return explanation
+        # Pairs of equal cost may be chosen either way: what is shown is what the call chooses.
+        explanation.selected[:] = False
+        for number, index, match in self._match_candidates(predictions, targets):
+            explanation.selected[number, : len(targets[number]), index] = match.selected[0, : len(targets[number])]
+        conflicts = explanation.selected.sum(dim=1) > 1
+        return replace(explanation, conflicts=conflicts, assignment=self(predictions, targets))
+
+    def _match_candidates(
+        self, predictions: DensePredictions, targets: Sequence[Targets]
+    ) -> Iterator[tuple[int, Tensor, Explanation]]:
+        """Yields, image by image, the points (K,) that may become positive, and the match of those points alone.
+
+        For a CPU: what is left fits its cache. A GPU would have to wait for their number.
+        """
+        for number, target in enumerate(targets):
+            image = predictions[number]
+            index = self.candidates(match_inputs(image, [target], self.geometry))[0].nonzero().squeeze(1)
+            if len(index):
+                part = DensePredictions(image.logits[:, index], image.boxes[:, index], image.priors[index])
+                yield number, index, self._match(match_inputs(part, [target], self.geometry))
 
     def _match(self, inputs: MatchInputs, keep_terms: bool = False) -> Explanation:
         candidates = self.candidates(inputs)  # (B, P)

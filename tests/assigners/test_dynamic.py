@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from rtmdet_lab.assigners.base import match_inputs
 from rtmdet_lab.assigners.dynamic import DynamicAssigner, dynamic_soft_label, simota
 from rtmdet_lab.config import AssignerConfig
 from rtmdet_lab.structures import DensePredictions, Targets
@@ -266,3 +267,12 @@ def test_explanation_agrees_with_the_call_and_adds_up(assigner, seed):
     assert torch.equal(seen.selected.sum(dim=-1), taken)
     assert torch.equal(seen.selected.any(dim=1), seen.assignment.positive)
     assert torch.equal(seen.conflicts, seen.selected.sum(dim=1) > 1)
+
+
+@pytest.mark.parametrize("seed", range(20, 26))
+def test_whole_batch_at_once_finds_what_image_by_image_finds(seed):
+    """As on a GPU, where no image is looked at alone; the default costs leave no ties."""
+    assigner = dynamic_soft_label(AssignerConfig())
+    predictions, targets = made_batch(seed)
+    at_once = assigner._match(match_inputs(predictions, targets, assigner.geometry)).assignment
+    assert_same_assignment(at_once, assigner(predictions, targets))
