@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from rtmdet_lab.errors import DataError, StorageError
+
+Result = TypeVar("Result")
+
+# What the system answers while a network folder is away; a file that does not exist or is forbidden has other numbers.
+AWAY = tuple(
+    getattr(errno, name)
+    for name in (
+        "ESTALE",
+        "EIO",
+        "EREMOTEIO",
+        "ETIMEDOUT",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "ENOTCONN",
+    )
+    if hasattr(errno, name)
+)
+PATIENCE_S = 60.0  # how long a folder may be away
+
+
+def patiently(action: Callable[[], Result], patience_s: float | None = None) -> Result:
+    """Returns what ``action`` returns; tries again while the system says that the folder is away, up to a minute.
+
+    Raises:
+        OSError: the last one, where the folder does not return in time; any other at once.
+    """
+    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    pause = 0.05
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in AWAY or time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 5.0)
 
 
 def write_atomic(
@@ -27,6 +68,15 @@ def write_atomic(
         StorageError: not writable, or no space; the previous file is untouched and the message names the space needed.
     """
     size = len(data) if isinstance(data, bytes) else size
+    try:
+        patiently(lambda: _write_once(path, data, earlier))
+    except (OSError, RuntimeError) as error:
+        needed = f"; about {size / 2**20:.1f} MiB are needed" if size else ""
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StorageError(f"cannot write {path} ({reason}){needed}; any earlier version is intact") from error
+
+
+def _write_once(path: Path, data: bytes | Callable[[BinaryIO], None], earlier: Path | None) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,12 +92,11 @@ def write_atomic(
         if earlier is not None and path.exists():
             _keep(path, earlier)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        needed = f"; about {size / 2**20:.1f} MiB are needed" if size else ""
+    except RuntimeError as error:
         # torch.save answers a full disk with a RuntimeError of its own, behind which the system's stands.
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-        raise StorageError(f"cannot write {path} ({reason}){needed}; any earlier version is intact") from error
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
@@ -100,18 +149,34 @@ def read_json(path: Path, what: str = "file") -> Any:
         DataError: missing, unreadable, empty or not JSON; names the file, and the line where it goes wrong.
     """
     try:
+        require_plain(path, what)
         text = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"no {what} {path}: the file does not exist") from None
     except OSError as error:
         raise DataError(f"cannot read {what} {path}: {error.strerror}") from error
+    except DataError:
+        raise
+    except ValueError:  # a zero byte in the name
+        raise DataError(f"cannot read {what} {str(path)!r}: no file has that name") from None
     if not text.strip():
         raise DataError(f"{what} {path} is empty")
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are refused with a plain ValueError
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise DataError(f"{what} {path} is not valid JSON ({where})") from error
+
+
+def require_plain(path: Path, what: str = "file") -> None:
+    """Raises DataError for a device, pipe or socket: one may have no end, and one that nobody writes to never answers.
+
+    Raises:
+        OSError: as of ``stat``, for a path that cannot be looked at.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataError(f"{what} {path} is a device or pipe, not a file: name a file")
 
 
 def _umask() -> int:

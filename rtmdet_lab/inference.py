@@ -114,7 +114,10 @@ def image_paths(path: Path) -> list[Path]:
     Raises:
         DataError: the folder holds no image.
     """
-    if not path.is_dir():
+    try:
+        if not path.is_dir():
+            return [path]
+    except OSError:  # a name that is too long: reading it says so
         return [path]
     found = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES)
     if not found:

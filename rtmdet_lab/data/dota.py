@@ -20,6 +20,7 @@ import torch
 
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet_lab.errors import DataError, did_you_mean
+from rtmdet_lab.files import require_plain
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
 from rtmdet_lab.structures import ImageMeta, Targets
 from rtmdet_lab.transforms.base import Sample
@@ -62,6 +63,7 @@ def read_label_file(path: str | Path, classes: Collection[str] | None = None, on
     """
     path = Path(path)
     try:
+        require_plain(path, "label file")
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"label file {path} does not exist") from None
@@ -104,9 +106,9 @@ def _object(fields: list[str], classes: Collection[str] | None) -> tuple[list[fl
     if classes is not None and name not in classes:
         hint = did_you_mean(name, classes) or f"known are {', '.join(list(classes)[:20])}"
         raise ValueError(f"class {name!r} is not among the classes: {hint}")
-    if not flag.isdecimal():
+    if not (flag.isascii() and flag.isdecimal()):
         raise ValueError(f"difficulty {flag!r} is not a whole number (0 easy, 1 difficult)")
-    return quad, name, int(flag) > 0
+    return quad, name, bool(flag.strip("0"))
 
 
 def _coordinate(field: str, number: int) -> float:

@@ -35,6 +35,7 @@ from rtmdet_lab.files import read_json, write_atomic, write_json
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads
 from rtmdet_lab.transforms.base import to_array
 
+_REMEDY = "; correct it or leave it out with --on-bad skip"
 FORMAT_VERSION = 1  # raise it when the same settings give other windows
 RECORD_NAME = "split.json"
 _DONE_FOLDER = "done"
@@ -86,7 +87,7 @@ def split_dota(
     pairs, problems = find_pairs(images, labels)
     if problems and on_bad == "refuse":
         raise DataError(
-            problems[0] + (f" (and {len(problems) - 1} more files without partner)" if len(problems) > 1 else "")
+            problems[0] + (f" (and {len(problems) - 1} more files without partner)" if len(problems) > 1 else "") + _REMEDY
         )
     if not pairs:
         raise DataError(f"image folder {images} has no images{' with labels' if labels else ''}: nothing to cut")
@@ -156,7 +157,7 @@ def _cut_image(out: Path, settings: dict[str, Any], on_bad: str, pair: ImagePair
         record = read_json(done, "record of an image's windows")
         same = record["source"]["stamps"] == source["stamps"]
         if same and record["problems"] and on_bad == "refuse":
-            raise DataError(record["problems"][0])
+            raise DataError(record["problems"][0] + _REMEDY)
         if same and all(path.is_file() for name in record["names"] for path in _files(out, name, settings)):
             return record
         if not same and record["source"]["image"] != source["image"]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from rtmdet_lab.data.dota import find_pairs
 from rtmdet_lab.errors import DataError, StorageError
-from rtmdet_lab.files import require_writable, write_atomic
+from rtmdet_lab.files import require_plain, require_writable, write_atomic
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 HRSC_CLASS = "ship"
@@ -56,7 +56,8 @@ def convert_hrsc(
             raise DataError(f"image {name} of the list has no annotation file {annotations / name}.xml: add it")
     chosen = paths if names is None else {name: paths[name] for name in names}
     linked = None if images is None else _find_images(Path(images), chosen)
-    read = {name: read_hrsc_file(path) for name, path in tqdm(chosen.items(), unit="file", disable=not progress)}
+    with tqdm(chosen.items(), unit="file", disable=not progress) as bar:  # closed before an error is told
+        read = {name: read_hrsc_file(path) for name, path in bar}
     require_writable(out)
     for name, (boxes, difficult) in read.items():  # nothing is written unless everything could be read
         text = "".join(
@@ -100,6 +101,7 @@ def read_hrsc_file(path: Path) -> tuple[torch.Tensor, list[bool]]:
         DataError: unreadable, not HRSC XML, or an object whose numbers cannot be used.
     """
     try:
+        require_plain(path, "annotation file")
         if path.stat().st_size > _LARGEST_FILE:
             raise DataError(f"annotation file {path} has more than {_LARGEST_FILE >> 20} MiB: it is no HRSC file")
         text = path.read_bytes().decode("utf-8-sig")

@@ -17,11 +17,18 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.errors import DataError, StorageError
+from rtmdet_lab.files import AWAY, PATIENCE_S, patiently, require_plain
 from rtmdet_lab.transforms.base import to_image
 
 MAX_PIXELS = 600_000_000  # 24,000 x 24,000: past the largest aerial images in use, and 1.8 GB as RGB
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+
+# A photograph has a tenth of a byte per pixel or more, a black one some 1/500. Large images with less are taken for files
+# that are made to fill the memory.
+_TRUSTED_PIXELS = 100_000_000
+_PIXELS_PER_BYTE = 500
+_LARGEST_FILE = 8 * MAX_PIXELS  # bytes: four channels of 16 bits, not compressed
 
 _STRIP_PIXELS = 1 << 22  # converted at a time
 _limit_lock = threading.Lock()
@@ -43,6 +50,11 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> tv_tensors.Im
     """
     data = read_bytes(path)
     height, width, kind, turned = _header(path, data)
+    if width * height > max(_TRUSTED_PIXELS, _PIXELS_PER_BYTE * len(data)):
+        raise DataError(
+            f"image {path} would unpack {len(data):,} bytes to {width} x {height} pixels, as no photograph does: it is "
+            "damaged or made to fill the memory, replace it"
+        )
     upright = (width, height) if turned else (height, width)
     apply_exif = size is None or upright == tuple(size) or (height, width) != tuple(size)
     image = _decode(path, data, kind, apply_exif)
@@ -56,15 +68,35 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> tv_tensors.Im
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns a file's content, or raises DataError if it is missing, unreadable or empty."""
+    """Returns a file's content; waits a while for a network folder that is away.
+
+    Raises:
+        DataError: the file is missing, unreadable or empty.
+        StorageError: its folder is still away.
+    """
+
+    def read() -> bytes:
+        require_plain(path, "image")
+        if path.stat().st_size > _LARGEST_FILE:
+            raise DataError(f"image {path} has more than the {_LARGEST_FILE:,} bytes that are accepted: cut it into parts")
+        return path.read_bytes()
+
     try:
-        data = path.read_bytes()
+        data = patiently(read)
     except FileNotFoundError:
         raise DataError(f"image {path} does not exist") from None
     except OSError as error:
+        if error.errno in AWAY:
+            raise StorageError(
+                f"cannot read image {path} for {PATIENCE_S:.0f} s ({error.strerror}): bring its disk or network folder back"
+            ) from error
         raise DataError(f"cannot read image {path}: {error.strerror}") from error
+    except DataError:
+        raise
+    except ValueError:  # a zero byte in the name
+        raise DataError(f"cannot read image {str(path)!r}: no file has that name") from None
     if not data:
-        raise DataError(f"image {path} is empty (0 bytes)")
+        raise DataError(f"image {path} is empty (0 bytes): replace it")
     return data
 
 
@@ -85,7 +117,7 @@ def _header(path: Path, data: bytes) -> tuple[int, int, str, bool]:
             if kind == "TIFF":  # whether `size` is the stored or the upright one depends on Pillow's version
                 width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, KeyError) as error:
-        raise DataError(f"image {path} is damaged or not an image") from error
+        raise DataError(f"image {path} is damaged or not an image: replace it") from error
     if width * height > MAX_PIXELS:
         raise DataError(
             f"image {path} is {width} x {height} pixels, more than the {MAX_PIXELS:,} that are accepted: cut it into parts"
@@ -112,7 +144,7 @@ def _decode(path: Path, data: bytes, kind: str, apply_exif: bool) -> tv_tensors.
             if image.mode not in ("I", "F") or kind == "PNG":  # PNG never has more than 16 bits, whatever Pillow calls them
                 return _by_pillow(image, apply_exif)
     except (RuntimeError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"image {path} is truncated or damaged") from error
+        raise DataError(f"image {path} is truncated or damaged: replace it") from error
     raise DataError(f"image {path} has 32 bits of grey, whose range is unknown: convert it to 8 or 16 bits")
 
 
