@@ -43,6 +43,25 @@ class StorageError(UserError, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+_LONGEST, _END = 900, 200  # characters of a message
+
+
+def as_sentence(error: Exception) -> str:
+    r"""Returns an error's message as one line for a terminal.
+
+    Line ends and control characters, with which the content of a file could write over the terminal, are shown as escapes;
+    of a very long message the middle is left out.
+
+    >>> as_sentence(DataError("image 'a\x1b[2J.jpg' is empty"))
+    "image 'a\\x1b[2J.jpg' is empty"
+    """
+    text = str(error)
+    if len(text) > _LONGEST:
+        left_out = len(text) - _LONGEST
+        text = f"{text[: _LONGEST - _END]}[{left_out:,} characters left out]{text[-_END:]}"
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Returns "did you mean 'NEAR'?" for the nearest known name, or an empty string.
 

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from rtmdet_lab.errors import UserError
+from rtmdet_lab.errors import UserError, as_sentence
 
 # verb -> (module with add_arguments(parser) and run(args), one line of help)
 VERBS = {
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _warnings_in_one_line(args.verb):
             return args.run(args) or 0
     except UserError as error:
-        print(f"rtmdet-lab {args.verb}: {error}", file=sys.stderr)
+        print(f"rtmdet-lab {args.verb}: {as_sentence(error)}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt as error:
         print(f"\nrtmdet-lab {args.verb}: {str(error) or 'stopped'}", file=sys.stderr)
