@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rtmdet_lab.errors import StorageError
-from rtmdet_lab.files import write_atomic
+from rtmdet_lab.files import patiently, write_atomic
 
 
 class MetricsLog:
@@ -26,7 +27,8 @@ class MetricsLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # a full disk, told already; every epoch is in metrics.jsonl
+                self._writer.close()
             self._writer = None
 
     def forget_after(self, step: int, history: Sequence[dict[str, Any]] = ()) -> None:
@@ -49,12 +51,26 @@ class MetricsLog:
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one epoch; raises StorageError where there is no space."""
+        line = json.dumps(record) + "\n"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            patiently(lambda: self._append(line))
         except OSError as error:
-            raise StorageError(f"cannot write {self.path} ({error.strerror})") from error
+            needed = f"about {len(line)} bytes are needed"
+            raise StorageError(f"cannot write {self.path} ({error.strerror}): {needed}, then go on with --resume") from error
+        try:
+            self._write_events(record)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write TensorBoard's files in {self.events} ({error.strerror or error}): free some KiB, then go on "
+                "with --resume"
+            ) from error
+
+    def _append(self, line: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(line)
+
+    def _write_events(self, record: dict[str, Any]) -> None:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 

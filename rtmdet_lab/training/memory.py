@@ -19,8 +19,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory could not be had, on any device."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    # PyTorch's allocator of the CPU, and cuDNN, which has no kernel that fits, say it in words only.
-    words = ("can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+    # PyTorch's allocator of the CPU, cuDNN, and a loader process say it in words only.
+    words = ("can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "MemoryError in DataLoader")
     return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
 
 

@@ -30,9 +30,9 @@ def whole(tmp_path_factory):
     [
         ("between step and average", 6),  # in the second epoch
         ("while a file is written", 2),
-        ("between the states' names", 2),
+        pytest.param("between the states' names", 2, marks=pytest.mark.slow),
         ("during validation", 2),
-        ("before the log", 1),
+        pytest.param("before the log", 1, marks=pytest.mark.slow),
         ("after an epoch", 2),  # the stages change here
     ],
 )

@@ -6,11 +6,13 @@ process computes with one thread, so that their sums are equal to the last bit.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ def start(folder: Path, moment: str = "", count: int = 1, **settings: Any) -> mu
     """Starts a training in ``folder``, or goes on with it.
 
     Args:
-        moment: the process kills itself when it comes there for the ``count``-th time (:data:`MOMENTS`).
+        moment: the process kills itself when it comes there for the ``count``-th time (:data:`MOMENTS`), or meets one of
+            :data:`FAULTS`.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
@@ -96,9 +99,12 @@ class _Telling(report.Silent):
 
 def _train(folder: str, moment: str, count: int, settings: dict[str, Any]) -> None:
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # loader processes as in any other run, not as this one
     reporter = _Telling(Path(folder))
     Path(folder).mkdir(parents=True, exist_ok=True)
-    if moment:
+    if moment in FAULTS:
+        FAULTS[moment](Path(folder), count)
+    elif moment:
         owner, name, before = MOMENTS[moment]
         _die_at(reporter if owner is None else owner, name, count, before)
     try:
@@ -139,4 +145,51 @@ MOMENTS: dict[str, tuple[Any, str, bool]] = {
     "during validation": (None, "validating", True),
     "before the log": (loop.MetricsLog, "write", True),
     "after an epoch": (loop._Run, "finish_epoch", False),
+}
+
+
+def _loader_dies(folder: Path, count: int) -> None:
+    """Has the training's loader processes killed after the ``count``-th batch of the run."""
+    forward_backward = loop._Run.forward_backward
+    calls = 0
+
+    def killing(run: Any, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+                worker.join()
+        return forward_backward(run, *args)
+
+    loop._Run.forward_backward = killing
+
+
+def _data_hang(folder: Path, count: int) -> None:
+    """Has the ``count``-th image that any loader process reads never come."""
+    load = Squares.load
+    calls = 0
+
+    def hanging(source: Squares, index: int) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls >= count and os.getpid() != owner:
+            (folder / "hanging").touch()
+            time.sleep(3600)
+        return load(source, index)
+
+    owner = os.getpid()
+    Squares.load = hanging
+
+
+def _clock_jumps(folder: Path, count: int) -> None:
+    """Has the clock of the wall go an hour back or a day forth, in turns, whenever it is looked at."""
+    real, jumps = time.time, itertools.cycle((-3600.0, 86400.0, 0.0))
+    time.time = lambda: real() + next(jumps)
+
+
+FAULTS: dict[str, Callable[[Path, int], None]] = {
+    "a loader process dies": _loader_dies,
+    "the data hang": _data_hang,
+    "the clock jumps": _clock_jumps,
 }

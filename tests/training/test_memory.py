@@ -41,6 +41,7 @@ def failing(task, error: Exception, most: int):
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "GPU"),
         (RuntimeError(CPU_WORDS), "machine"),
         (MemoryError(), "machine"),
+        (RuntimeError("Caught _ArrayMemoryError in DataLoader worker process 0.\nOriginal Traceback ..."), "machine"),
     ],
 )
 def test_every_kind_of_it_becomes_a_sentence(error, where):
@@ -63,6 +64,13 @@ def test_training_says_which_batch_and_what_to_lower(tmp_path):
     with pytest.raises(OutOfMemory) as error:
         train(tmp_path, task)
     assert_one_sentence(error.value, "4 images of 64 x 64", "train.batch_size", "train.accumulate", "--auto-batch", "bf16")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_for_which_the_machine_is_too_small_are_told_too(tmp_path, workers):
+    with pytest.raises(OutOfMemory) as error:  # terabytes, which no system promises
+        train(tmp_path, **{"augment.input_size": 640_000, "train.workers": workers})
+    assert_one_sentence(error.value, "machine", "640000 x 640000", "augment.input_size")
 
 
 def test_validation_says_what_to_lower(tmp_path, monkeypatch):
