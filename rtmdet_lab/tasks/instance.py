@@ -140,20 +140,28 @@ def draw_masks(features: Tensor, kernels: Tensor, points: Tensor, strides: Tenso
 
     ``meta`` without an ``original_size`` gives masks of the canvas.
     """
+    if not len(kernels):
+        size = meta.original_size or meta.canvas_size or (0, 0)
+        return torch.zeros(0, *size, dtype=torch.bool, device=features.device)
+    sizes = meta.original_size or (None, None)
+    down = _resizing(features.shape[-2], meta.offset[1], meta.scale[1], sizes[0]).to(features.device)
+    across = _resizing(features.shape[-1], meta.offset[0], meta.scale[0], sizes[1]).to(features.device)
     chunks = []
     for start in range(0, len(kernels), CHUNK):
         part = slice(start, start + CHUNK)
-        logits = mask_logits(features, kernels[part], points[part], strides[part])[:, None]
-        canvas = F.interpolate(logits, scale_factor=FEATURE_STRIDE, mode="bilinear", align_corners=False)
-        if meta.original_size is not None:
-            height, width = meta.original_size
-            top, left = round(meta.offset[1]), round(meta.offset[0])
-            used = canvas[..., top : top + round(height * meta.scale[1]), left : left + round(width * meta.scale[0])]
-            if tuple(used.shape[-2:]) != (height, width):
-                used = F.interpolate(used, size=(height, width), mode="bilinear", align_corners=False)
-            canvas = used
-        chunks.append(canvas[:, 0] > 0)  # a logit of 0 is a probability of one half
-    if chunks:
-        return torch.cat(chunks)
-    size = meta.original_size or meta.canvas_size or (0, 0)
-    return torch.zeros(0, *size, dtype=torch.bool, device=features.device)
+        logits = mask_logits(features, kernels[part], points[part], strides[part])
+        chunks.append((down.T @ logits) @ across > 0)  # a logit of 0 is a probability of one half
+    return torch.cat(chunks)
+
+
+def _resizing(cells: int, offset: float, scale: float, original: int | None) -> Tensor:
+    """Returns the matrix (cells, pixels) that takes mask cells along one axis to the canvas, cuts, and resizes.
+
+    Bilinear resizing is linear, and separate in each axis: both resizings are one product, of the pixels that are kept.
+    """
+    canvas = F.interpolate(torch.eye(cells)[None], scale_factor=FEATURE_STRIDE, mode="linear", align_corners=False)
+    if original is None:
+        return canvas[0]
+    start = round(offset)
+    used = canvas[..., start : start + round(original * scale)]
+    return used[0] if used.shape[-1] == original else F.interpolate(used, original, mode="linear", align_corners=False)[0]
