@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.config import ExperimentConfig, from_dict, with_overrides
+import torch
+
+from rtmdet_lab.config import MOST_CLASSES, ExperimentConfig, from_dict, with_overrides
 from rtmdet_lab.errors import CheckpointError, UserError
 from rtmdet_lab.models.checkpoints import Checkpoint, guess_size, load_checkpoint, locate, read_checkpoint
+from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.zoo import ZOO
-from rtmdet_lab.presets import TASK_PREFIX, parse_model_name
+from rtmdet_lab.presets import TASK_PREFIX, parse_model_name, resolve
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.factory import build_task
 
@@ -39,6 +42,8 @@ def task_from_checkpoint(
         raise CheckpointError(f"{path} was made for {count} class(es), but {len(names)} are named: name each of its classes")
     overrides = {"model.num_classes": count, "data.classes": list(names), "model.pretrained_backbone": False}
     config = with_overrides(config, overrides | {f"test.{name}": value for name, value in test_settings.items()})
+    if checkpoint.config is not None:
+        _check_size(path, checkpoint, config)
     task = build_task(config)
     load_checkpoint(task.model, path).require_complete()
     task.model.eval()
@@ -70,6 +75,19 @@ def _config_of(checkpoint: Checkpoint, source: str, model: str | None) -> Experi
 
 def _num_classes(checkpoint: Checkpoint, path: Path) -> int:
     predictor = checkpoint.tensors.get("bbox_head.rtm_cls.0.weight")
-    if predictor is None or predictor.ndim == 0:
+    if predictor is None or predictor.numel() == 0 or predictor.ndim == 0:  # without elements, any length costs nothing
         raise CheckpointError(f"{path} has no class predictors (bbox_head.rtm_cls): it is not a detector")
+    if len(predictor) > MOST_CLASSES:
+        raise CheckpointError(f"{path} declares {len(predictor):,} classes, more than {MOST_CLASSES:,}: it is damaged")
     return len(predictor)
+
+
+def _check_size(path: Path, checkpoint: Checkpoint, config: ExperimentConfig) -> None:
+    """Raises CheckpointError where a file's settings ask for a network far larger than the weights it holds."""
+    with torch.device("meta"):  # takes no memory
+        needed = sum(one.numel() for one in RTMDet(resolve(config).model, config.task).parameters())
+    held = sum(one.numel() for one in checkpoint.tensors.values())
+    if needed > 2 * held:
+        raise CheckpointError(
+            f"{path} holds {held:,} numbers, but its settings need {needed:,}: it is damaged, save it again"
+        )

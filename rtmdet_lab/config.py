@@ -27,6 +27,9 @@ Size = Literal["nano", "tiny", "s", "m", "l", "x"]
 BlockKind = Literal["large_kernel", "darknet", "ppyoloe_rep", "yolov6_rep", "rep_large_kernel"]
 Sharing = Literal["convs", "all", "none"]
 
+# Far past any network in use: a settings file with a slip of the finger, or from a stranger, must not fill the memory.
+MOST_BLOCKS, LARGEST_KERNEL, LARGEST_FACTOR, MOST_CLASSES = 100, 101, 16, 100_000
+
 
 def _require(condition: bool, setting: str, value: object, allowed: str) -> None:
     if not condition:
@@ -43,7 +46,8 @@ class BackboneConfig:
     spp: bool = True  # spatial pyramid pooling before the last stage's CSP layer
 
     def __post_init__(self) -> None:
-        _require(min(self.stage_blocks) >= 1, "backbone.stage_blocks", self.stage_blocks, "four counts of at least 1")
+        ok = all(1 <= count <= MOST_BLOCKS for count in self.stage_blocks)
+        _require(ok, "backbone.stage_blocks", self.stage_blocks, f"four counts from 1 to {MOST_BLOCKS}")
         _require(0 < self.expand_ratio <= 2, "backbone.expand_ratio", self.expand_ratio, "in (0, 2]")
 
 
@@ -56,7 +60,7 @@ class NeckConfig:
 
     def __post_init__(self) -> None:
         _require(0 < self.expand_ratio <= 2, "neck.expand_ratio", self.expand_ratio, "in (0, 2]")
-        _require(self.blocks >= 1, "neck.blocks", self.blocks, "at least 1")
+        _require(1 <= self.blocks <= MOST_BLOCKS, "neck.blocks", self.blocks, f"from 1 to {MOST_BLOCKS}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class HeadConfig:
     shared_tower: bool | None = None
 
     def __post_init__(self) -> None:
-        _require(self.stacked_convs >= 1, "head.stacked_convs", self.stacked_convs, "at least 1")
+        ok = 1 <= self.stacked_convs <= MOST_BLOCKS
+        _require(ok, "head.stacked_convs", self.stacked_convs, f"from 1 to {MOST_BLOCKS}")
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,14 @@ class ModelConfig:
     head: HeadConfig = HeadConfig()
 
     def __post_init__(self) -> None:
-        _require(self.num_classes >= 1, "model.num_classes", self.num_classes, "at least 1")
-        odd = self.kernel_size >= 1 and self.kernel_size % 2 == 1
-        _require(odd, "model.kernel_size", self.kernel_size, "a positive odd number")
-        _require(self.depth is None or self.depth > 0, "model.depth", self.depth, "positive")
-        _require(self.width is None or self.width > 0, "model.width", self.width, "positive")
+        ok = 1 <= self.num_classes <= MOST_CLASSES
+        _require(ok, "model.num_classes", self.num_classes, f"at least 1 and at most {MOST_CLASSES:,}")
+        ok = 1 <= self.kernel_size <= LARGEST_KERNEL and self.kernel_size % 2 == 1
+        _require(ok, "model.kernel_size", self.kernel_size, f"a positive odd number up to {LARGEST_KERNEL}")
+        for name in ("depth", "width"):
+            factor = getattr(self, name)
+            ok = factor is None or 0 < factor <= LARGEST_FACTOR
+            _require(ok, f"model.{name}", factor, f"positive and at most {LARGEST_FACTOR}")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.errors import CheckpointError
-from rtmdet_lab.files import write_atomic
+from rtmdet_lab.errors import CheckpointError, DataError
+from rtmdet_lab.files import require_plain, write_atomic
 from rtmdet_lab.models.download import fetch
 from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
 from rtmdet_lab.models.zoo import ZOO, zoo_entry
@@ -113,10 +113,16 @@ def locate(source: str | Path) -> Path:
         known = [entry.sha256_prefix for entry in ZOO.values() if entry.url == text]
         return fetch(text, known[0] if known else "")
     path = Path(source)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder: name a weight file in it")
-    if path.exists():
-        return path
+    try:
+        if path.is_dir():
+            raise CheckpointError(f"{path} is a folder: name a weight file in it")
+        if path.exists():
+            require_plain(path, "weight file")
+            return path
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     if text not in ZOO and (path.suffix or len(path.parts) > 1):
         raise CheckpointError(f"no checkpoint {path}: the file does not exist")
     entry = zoo_entry(text)
@@ -177,7 +183,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     try:
         classes = json.loads(metadata.get("classes", "null"))
         config = json.loads(metadata.get("config", "null"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableFile(f"has damaged metadata ({error})") from error
     if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise UnreadableFile("has damaged metadata (its classes are not a list of names)")
@@ -193,23 +199,22 @@ def _published_classes(meta: Any) -> tuple[str, ...] | None:
     names = dataset.get("classes", dataset.get("CLASSES")) if isinstance(dataset, Mapping) else meta.get("CLASSES")
     if isinstance(names, str):
         return (names,)
-    return tuple(map(str, names)) if isinstance(names, (list, tuple)) else None
+    named = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    return tuple(names) if named else None
 
 
 def _check_shapes(path: Path, model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     wrong = [key for key in own if key in given and given[key].shape != own[key].shape]
     if not wrong:
         return
-    predictors = [key for key in wrong if PREDICTOR_KEYS.match(key)]
-    if len(predictors) == len(wrong):
-        key = predictors[0]
+    key = wrong[0]
+    if all(PREDICTOR_KEYS.match(one) and given[one].ndim and given[one].shape[1:] == own[one].shape[1:] for one in wrong):
         raise CheckpointError(
             f"{path} was made for {len(given[key])} class(es), the model for {len(own[key])}: load everything but the class "
             "predictors with reset_predictors=True (--reset-predictors)"
         )
     looks_like = guess_size(given)
     hint = f"; it looks like size {looks_like!r}" if looks_like else ""
-    key = wrong[0]
     raise CheckpointError(
         f"{path} does not fit this model{hint}: {len(wrong)} weights differ in shape, first {key} with "
         f"{tuple(given[key].shape)} where {tuple(own[key].shape)} is needed"

@@ -36,7 +36,10 @@ def fetch(url: str, sha256_prefix: str = "", folder: Path | None = None, progres
         DownloadError: no network, the server says no, or the content does not have the expected hash.
     """
     folder = folder or cache_folder()
-    target = folder / url.rsplit("/", 1)[1]
+    name = url.rsplit("/", 1)[1]
+    if name in ("", ".", "..") or "\0" in name:
+        raise DownloadError(f"{url!r} names no file: give the address of a weight file")
+    target = folder / name
     if target.exists():
         return target
     try:

@@ -10,6 +10,7 @@ and the two file layouts (zip and the older stream) are still read by ``torch.lo
 
 from __future__ import annotations
 
+import functools
 import pickle
 import tarfile
 import types
@@ -55,15 +56,28 @@ class Foreign:
         return self is other
 
 
-def _rebuild_tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
-    # torch would grow the storage for a tensor declared larger than its data; a hostile file could ask for terabytes.
+_REPEATED = 1_000_000  # elements that a tensor may have beyond its data, by a stride of 0
+
+
+class _Bytes:
+    """Stands for the class of untyped storages: torch asks it for its type, and a file cannot make one of any size."""
+
+    dtype = torch.uint8
+
+
+def _rebuild_tensor(held: int, storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
+    """Returns a tensor that lies inside its data, and repeats no more of them than is harmless.
+
+    Args:
+        held: bytes of the file; storages may be declared larger, and are then not filled.
+    """
     numel = 1
     for length in size:
         numel *= length
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) if numel else 0
     untyped = storage._untyped_storage
-    available = untyped.nbytes() // storage.dtype.itemsize
-    if min([0, offset, *size, *stride]) < 0 or (numel and last >= available):
+    available = min(untyped.nbytes(), held) // storage.dtype.itemsize
+    if min([0, offset, *size, *stride]) < 0 or (numel and last >= available) or numel > max(available, _REPEATED):
         raise UnreadableFile(f"declares a tensor of shape {tuple(size)} that its data does not hold")
     return torch._utils._rebuild_tensor(storage, offset, size, stride)
 
@@ -75,10 +89,9 @@ def _rebuild_parameter(data: torch.Tensor, *_: Any) -> torch.Tensor:
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): torch.Size,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch.storage", "UntypedStorage"): torch.UntypedStorage,
+    ("torch", "UntypedStorage"): _Bytes(),
+    ("torch.storage", "UntypedStorage"): _Bytes(),
 }
 _DTYPES = {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)}
 
@@ -87,6 +100,7 @@ class _SafeUnpickler(pickle._Unpickler):
     """The pickle module's own unpickler in Python: the one in C lets a damaged file size its memo (many gigabytes)."""
 
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+    held: ClassVar[int] = 0  # bytes of the file
 
     def load_build(self) -> None:
         # States of objects are dropped: none is needed here, and with one a file could change classes of torch, or resize
@@ -98,17 +112,21 @@ class _SafeUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        if module == "torch" and (name in _DTYPES or name.endswith("Storage")):
-            return getattr(torch, name, Foreign)
-        return Foreign
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return functools.partial(_rebuild_tensor, self.held)
+        if module == "torch" and name in _DTYPES:
+            return getattr(torch, name)
+        return Foreign  # storages with a type never come here: torch answers for their names itself
 
 
-def _load(file: Any, **kwargs: Any) -> Any:
-    return _SafeUnpickler(file, **kwargs).load()
+def _pickle_for(held: int) -> Any:
+    """Returns the "module" that torch.load takes its unpickler from, for a file of ``held`` bytes; it uses two names."""
+    unpickler = type("_Unpickler", (_SafeUnpickler,), {"held": held})
 
+    def load(file: Any, **kwargs: Any) -> Any:
+        return unpickler(file, **kwargs).load()
 
-# torch.load takes the unpickler from a "module": the only two names it uses are these.
-_safe_pickle = types.SimpleNamespace(Unpickler=_SafeUnpickler, load=_load, __name__="safe_pickle")
+    return types.SimpleNamespace(Unpickler=unpickler, load=load, __name__="safe_pickle")
 
 
 def read_tensors(path: Path) -> Any:
@@ -119,7 +137,8 @@ def read_tensors(path: Path) -> Any:
     """
     _check_container(path)
     try:
-        return torch.load(path, map_location="cpu", pickle_module=_safe_pickle, weights_only=False)
+        module = _pickle_for(path.stat().st_size)
+        return torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
     except UnreadableFile:
         raise
     except MemoryError as error:
