@@ -55,7 +55,14 @@ def _executed_cells() -> list[str]:
 
 def _assignments(cell: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for statement in ast.parse(cell).body:
+    try:
+        statements = ast.parse(cell).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else type(error).__name__
+        raise SettingError(
+            f"the parameters cell is no Python that can be read ({where}): write NAME = VALUE lines"
+        ) from None
+    for statement in statements:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             values[statement.targets[0].id] = _value(statement.value)
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
@@ -65,11 +72,11 @@ def _assignments(cell: str) -> dict[str, Any]:
 
 def _value(node: ast.expr) -> Any:
     """Returns the value of a literal or of float("inf"), as papermill writes infinities and NaN; None for other code."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float" and node.args:
-        return float(ast.literal_eval(node.args[0]))
     try:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "float" and node.args:
+            return float(ast.literal_eval(node.args[0]))
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

@@ -105,7 +105,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
             raise SettingError(f"--set {pair!r} is not of the form NAME=VALUE")
         try:
             overrides[name] = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # not JSON, or a number of thousands of digits
             overrides[name] = {"True": True, "False": False, "None": None}.get(text, text)
     return overrides
 
