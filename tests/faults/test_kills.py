@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sys
@@ -53,37 +54,35 @@ def test_run_killed_while_it_writes_ends_with_the_same_files(tmp_path, whole, mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
-def test_randomly_killed_runs_end_with_the_same_files(tmp_path, whole, workers):
+def test_randomly_killed_run_ends_with_the_same_files(tmp_path, workers):
     seed = int(os.environ.get("RTMDET_LAB_SEED", random.randrange(2**32)))
-    print(f"RTMDET_LAB_SEED={seed}")
     rng = random.Random(seed)
-    settings = {"train.workers": workers}
+    settings = {"train.workers": workers, "train.epochs": max(KILLS, 3), "train.weak_epochs": 1}
     begin = time.monotonic()
-    assert run(tmp_path / "undisturbed", **settings) == 0
+    assert run(tmp_path / "whole", **settings) == 0
     seconds = time.monotonic() - begin
-    killed = number = 0
-    while killed < KILLS:
-        number += 1
+    kills = []
+    for number in itertools.count():  # a run that ends before it was killed often enough has a successor
         folder = tmp_path / str(number)
-        kills_here = 0
-        while True:
-            (folder / STARTED_NAME).unlink(missing_ok=True)
-            child = start(folder, **settings)
-            while not (folder / STARTED_NAME).exists() and child.is_alive():
-                time.sleep(0.001)
-            # Every start gets somewhat further in the mean, so that a run with many kills comes to its end, too.
-            child.join(rng.uniform(0, seconds * (1 + kills_here) / 2) if killed < KILLS else 120)
-            if child.exitcode is not None:
-                break
-            child.kill()
-            child.join()
-            killed, kills_here = killed + 1, kills_here + 1
-        assert child.exitcode == 0
-        assert_same(_without_workers(whole), _without_workers(final(folder)))
-        print(f"run {number}: {kills_here} kills")
+        while (
+            code := killed_after(folder, rng.uniform(0, 2 * seconds / KILLS) if len(kills) < KILLS else 120, settings)
+        ) < 0:
+            kills.append(number)
+        assert code == 0, seed
+        assert_same(final(tmp_path / "whole"), final(folder))
+        if len(kills) == KILLS:
+            break
+    print(f"RTMDET_LAB_SEED={seed}, {workers} loader processes: runs {kills} were killed, each ended with the same files")
 
 
-def _without_workers(found: dict) -> dict:
-    state = found["state"]
-    config = {**state["config"], "train": {**state["config"]["train"], "workers": None}}
-    return {**found, "state": {**state, "config": config}}
+def killed_after(folder: Path, seconds: float, settings: dict) -> int:
+    """Returns the exit code of a training that goes on in ``folder`` and is killed so long after it began to train."""
+    (folder / STARTED_NAME).unlink(missing_ok=True)
+    child = start(folder, **settings)
+    while not (folder / STARTED_NAME).exists() and child.is_alive():
+        time.sleep(0.001)
+    child.join(seconds)
+    if child.exitcode is None:
+        child.kill()
+        child.join()
+    return child.exitcode
