@@ -175,7 +175,7 @@ def load_experiment(source: str | Path) -> PaperItem:
     sys.modules[spec.name] = module  # dataclasses defined in the file look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"experiment file {path} stops with {type(error).__name__}: {error}") from error
     finally:
         sys.modules.pop(spec.name, None)

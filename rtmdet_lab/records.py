@@ -8,16 +8,18 @@ import platform
 import resource
 import subprocess
 import sys
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.files import read_json, write_json
 
 RECORD_NAME = "results.json"
+CONFIG_PARTS = tuple(one.name for one in fields(ExperimentConfig) if is_dataclass(one.default))
 PACKAGES = ("rtmdet-lab", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
 
 
@@ -64,7 +66,38 @@ def read_record(path: Path) -> RunRecord:
     if missing or unknown:
         what = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which this version does not know"
         raise DataError(f"{path} is not a run record: it {what}")
+    for name, value in content.items():
+        problem = _problem(name, value)
+        if problem:
+            raise DataError(f"{path} is not a run record: {problem}")
     return RunRecord(**content)
+
+
+_TEXT = (str, type(None))
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("config", "metrics", "data", "peak_memory_mb", "environment", "effective"), ((dict,), "a mapping")),
+    **dict.fromkeys(("per_class", "history"), ((list,), "a list")),
+    **dict.fromkeys(("seconds", "params_M", "macs_G"), ((int, float), "a number")),
+    **dict.fromkeys(("budget", "experiment", "row"), (_TEXT, "text or null")),
+    "model": ((str,), "text"),
+    "seed": ((int,), "a whole number"),
+}
+
+
+def _problem(name: str, value: Any) -> str | None:
+    """Returns what is wrong with a field of a record's file, or None."""
+    kinds, needed = _KINDS[name]
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        return f"its {name} is {value!r}, but {needed} is needed"
+    if name in ("per_class", "history") and not all(isinstance(one, dict) for one in value):
+        return f"its {name} must be a list of mappings"
+    if name in ("metrics", "peak_memory_mb"):
+        wrong = [key for key, one in value.items() if not isinstance(one, (int, float, type(None)))]  # null: not a number
+        return f"its {name} have {wrong[0]} as {value[wrong[0]]!r}, but a number is needed" if wrong else None
+    if name == "config":
+        wrong = [one for one in CONFIG_PARTS if not isinstance(value.get(one, {}), dict)]
+        return f"its config has {wrong[0]} as {value[wrong[0]]!r}, but a mapping is needed" if wrong else None
+    return None
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -13,18 +13,19 @@ from pycocotools import mask as coco_mask
 
 from rtmdet_lab.browse.outcomes import judge
 from rtmdet_lab.browse.source import Source
+from rtmdet_lab.config import DataConfig, with_overrides
 from rtmdet_lab.data.coco import CocoFile, read_coco
 from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file
 from rtmdet_lab.data.images import image_header
 from rtmdet_lab.data.segmentation import decode_segmentation
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.errors import DataError, UserError
 from rtmdet_lab.evaluation.coco_files import read_results
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
 from rtmdet_lab.experiment import PREDICTIONS_NAME
 from rtmdet_lab.files import read_json
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
-from rtmdet_lab.records import read_record
+from rtmdet_lab.records import RECORD_NAME, read_record
 
 
 def read_run(folder: Path, images: Path | None = None, annotations: Path | None = None) -> Source:
@@ -40,17 +41,24 @@ def read_run(folder: Path, images: Path | None = None, annotations: Path | None 
     record = read_record(folder)
     if not (folder / PREDICTIONS_NAME).is_file():
         raise DataError(f"run {folder} has no {PREDICTIONS_NAME}: train it again, or with --resume, to its end")
-    data = record.config["data"]
+    wanted = ("val_images", "val_annotations", "classes")
+    written = record.config.get("data", {})
+    try:
+        data = with_overrides(DataConfig(), {name: written[name] for name in wanted if name in written})
+    except UserError as error:
+        raise DataError(f"{folder / RECORD_NAME} does not say what was scored (data): {error}") from None
     places = {}
     for what, given in (("images", images), ("annotations", annotations)):
-        places[what] = given or _place(folder, data[f"val_{what}"], what)
+        places[what] = given or _place(folder, getattr(data, f"val_{what}"), what)
     return read_predictions(
-        folder / PREDICTIONS_NAME, places["images"], places["annotations"], data["classes"], folder.resolve().name
+        folder / PREDICTIONS_NAME, places["images"], places["annotations"], data.classes, folder.resolve().name
     )
 
 
 def _place(folder: Path, written: str, what: str) -> Path:
     """Returns where a path of a run's record is: it was relative to the folder that the run was started in."""
+    if not written:
+        raise DataError(f"run {folder} does not say what it was scored on (data.val_{what}): say it with --{what}")
     for base in (Path(), *folder.resolve().parents):
         if (base / written).exists():
             return base / written
@@ -99,8 +107,9 @@ def _known(
     """Returns the results of known images and classes, and a sentence for each sort of the others."""
     kept, strange_images, strange_classes = [], Counter(), Counter()
     for number, one in enumerate(results, start=1):
-        if not isinstance(one, Mapping) or "image_id" not in one or key not in one:
-            raise DataError(f"results file {file}, result number {number}: has no image_id or no {key}")
+        named = isinstance(one, Mapping) and all(isinstance(one.get(name), (int, str)) for name in ("image_id", key))
+        if not named:
+            raise DataError(f"results file {file}, result number {number}: has no image_id or no {key}, as number or text")
         if one["image_id"] not in images:
             strange_images[str(one["image_id"])] += 1
         elif one[key] not in classes:

@@ -76,6 +76,9 @@ def _problem(one: Any, sizes: Mapping[Any, tuple], categories: set, kinds: Seque
     for key in ("image_id", "category_id", "score", *(_FIELDS[kind] for kind in kinds)):
         if key not in one:
             return f"has no {key}"
+    for key in ("image_id", "category_id"):
+        if not isinstance(one[key], (Real, str)):
+            return f"has {key} {one[key]!r}, but a number or text is needed"
     if one["image_id"] not in sizes:
         return f"names image {one['image_id']!r}, which the ground truth does not have"
     if one["category_id"] not in categories:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,8 +33,9 @@ def from_rotated_results(
     for number, one in enumerate(results, start=1):
         try:
             by_image[one["image_id"]].append(one)
-            known = one["class"] in label_of and len(one["rbox"]) == 5 and float(one["score"]) >= 0
-        except (KeyError, TypeError, ValueError):
+            numbers = [*one["rbox"], one["score"]]
+            known = one["class"] in label_of and len(numbers) == 6 and all(map(_is_finite, numbers)) and numbers[5] >= 0
+        except (KeyError, TypeError, ValueError, OverflowError):
             known = False
         if not known:
             raise DataError(
@@ -46,3 +48,7 @@ def from_rotated_results(
         labels = torch.tensor([label_of[one["class"]] for one in rows], dtype=torch.int64)
         found.append(Detections(boxes, scores, labels, meta=ImageMeta(image_id)))
     return found
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -71,9 +71,13 @@ def read_run(path: Path) -> Run:
     """
     content = read_json(path, "run")
     try:
-        return Run(**content)
-    except TypeError:
+        run = Run(**content)
+        here = Path(run.folder).resolve() == path.resolve().parent  # it may write there alone
+    except (TypeError, ValueError):
         raise DataError(f"{path} is no run of this version: start the sweep again") from None
+    if not here:
+        raise DataError(f"{path} was made for the folder {run.folder}: start the sweep again where it is now")
+    return run
 
 
 def plan(
