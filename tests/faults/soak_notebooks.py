@@ -67,9 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
             if number == min(10, args.runs):
                 first = held()
     last = held()
-    print(
-        f"{args.runs} notebooks in {time.monotonic() - begin:.0f} s left no process; open files and threads {first} -> {last}"
-    )
+    print(f"{args.runs} notebooks in {time.monotonic() - begin:.0f} s left no process")
+    print(f"open files and threads of this one: {first}, at the end {last}")
     if last[0] > first[0] + 8 or last[1] > first[1]:
         print("open files or threads grew")
         return 1

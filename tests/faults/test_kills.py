@@ -64,10 +64,11 @@ def test_randomly_killed_run_ends_with_the_same_files(tmp_path, workers):
     kills = []
     for number in itertools.count():  # a run that ends before it was killed often enough has a successor
         folder = tmp_path / str(number)
-        while (
-            code := killed_after(folder, rng.uniform(0, 2 * seconds / KILLS) if len(kills) < KILLS else 120, settings)
-        ) < 0:
-            kills.append(number)
+        code = KILLED
+        while code == KILLED:
+            pause = rng.uniform(0, 2 * seconds / KILLS) if len(kills) < KILLS else 240.0
+            code = killed_after(folder, pause, settings)
+            kills += [number] * (code == KILLED)
         assert code == 0, seed
         assert_same(final(tmp_path / "whole"), final(folder))
         if len(kills) == KILLS:
