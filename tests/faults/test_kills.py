@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -84,6 +85,8 @@ def killed_after(folder: Path, seconds: float, settings: dict) -> int:
         time.sleep(0.001)
     child.join(seconds)
     if child.exitcode is None:
+        loaders = psutil.Process(child.pid).children(recursive=True)
         child.kill()
         child.join()
+        assert psutil.wait_procs(loaders, timeout=30)[1] == []
     return child.exitcode
