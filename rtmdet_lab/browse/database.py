@@ -13,6 +13,8 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
@@ -57,6 +59,24 @@ def open_database() -> ModuleType:
         except Exception as error:  # FiftyOne raises errors of half a dozen packages here
             raise _not_opened(fiftyone.config.database_dir, address, error) from error
     return fiftyone
+
+
+@contextmanager
+def staying_open() -> Iterator[None]:
+    """Context in which the end of the database becomes a DatabaseError; what it has acknowledged is on its disk."""
+    try:
+        yield
+    except Exception as error:
+        from pymongo.errors import ConnectionFailure
+
+        lost: BaseException | None = error
+        while lost is not None and not isinstance(lost, ConnectionFailure):
+            lost = lost.__cause__ or lost.__context__
+        if lost is None:
+            raise
+        raise DatabaseError(
+            f"FiftyOne's database has ended meanwhile ({_first_words(lost)}): call this again, it goes on with what is there"
+        ) from error
 
 
 def mongod_path() -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rtmdet_lab.analysis.errors import KINDS
-from rtmdet_lab.browse.database import lock_path, open_database
+from rtmdet_lab.browse.database import lock_path, open_database, staying_open
 from rtmdet_lab.browse.labels import NUMBER, field_document, label_documents, list_name, plain
 from rtmdet_lab.browse.levels import window_fields
 from rtmdet_lab.browse.source import KIND, Source, digest_of, wrong_rows
@@ -43,7 +43,7 @@ def put(sources: Sequence[Source], name: str | None = None, progress: Progress |
 
     Raises:
         DataError: runs on different annotations, no image that exists, or a data set of that name with other data.
-        DatabaseError: no database.
+        DatabaseError: no database, or it ended meanwhile; the next call goes on with what is there.
     """
     from filelock import FileLock
 
@@ -56,7 +56,7 @@ def put(sources: Sequence[Source], name: str | None = None, progress: Progress |
     name = name or first.data
     notes = [note for source in sources for note in source.left_out]
     fiftyone = open_database()
-    with FileLock(lock_path(f"set-{name}")):
+    with FileLock(lock_path(f"set-{name}")), staying_open():
         dataset, changed = _open(fiftyone, name, first)
         missing = _put_images(fiftyone, dataset, sources, changed)
         notes += _about_missing(missing)
