@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import functools
 import pickle
+import struct
 import tarfile
 import types
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,6 +73,8 @@ def _rebuild_tensor(held: int, storage: Any, offset: int, size: tuple, stride: t
     Args:
         held: bytes of the file; storages may be declared larger, and are then not filled.
     """
+    if not all(type(one) is int for one in (offset, *size, *stride)):
+        raise UnreadableFile("declares a tensor whose shape is no whole numbers")
     numel = 1
     for length in size:
         numel *= length
@@ -94,6 +98,15 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("torch.storage", "UntypedStorage"): _Bytes(),
 }
 _DTYPES = {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)}
+_UNFOLDED = 20_000  # parts that a tuple may have inside of its tuples
+
+
+def _nested(unpickler: _SafeUnpickler, load: Callable[[Any], None]) -> None:
+    unpickler.load_nested(load)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, str, bytes))
 
 
 class _SafeUnpickler(pickle._Unpickler):
@@ -102,12 +115,46 @@ class _SafeUnpickler(pickle._Unpickler):
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
     held: ClassVar[int] = 0  # bytes of the file
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.unfolded: dict[int, tuple[int, Any]] = {}  # id of a tuple -> how many parts it unfolds to, itself
+
     def load_build(self) -> None:
         # States of objects are dropped: none is needed here, and with one a file could change classes of torch, or resize
         # a tensor past the check above.
         self.stack.pop()
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    def load_nested(self, load: Callable[[pickle._Unpickler], None]) -> None:
+        # A tuple of tuples of tuples may be small in the file and take for ever to hash: what it unfolds to is counted.
+        load(self)
+        made = self.stack[-1]
+        parts = 1 + sum(self.unfolded.get(id(one), (1, None))[0] for one in made)
+        if parts > _UNFOLDED + len(made):
+            raise UnreadableFile("holds tuples that unfold without end")
+        self.unfolded[id(made)] = parts, made  # kept, so that its id stays its own
+
+    for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.FROZENSET):
+        dispatch[_code[0]] = functools.partial(_nested, load=pickle._Unpickler.dispatch[_code[0]])
+
+    def load_bytearray8(self) -> None:
+        # The original takes the declared memory before it looks for the bytes.
+        (length,) = struct.unpack("<Q", self.read(8))
+        if length > self.held:
+            raise UnreadableFile("declares more data than it holds")
+        self.append(bytearray(self.read(length)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+    def load_binpersid(self) -> None:
+        # What torch does not understand it writes into its error: nested lists could unfold to any length there.
+        for one in self.stack[-1] if isinstance(self.stack[-1], tuple) else self.stack[-1:]:
+            if isinstance(one, (list, dict, set, frozenset)) or (isinstance(one, tuple) and not all(map(_is_plain, one))):
+                raise UnreadableFile("names data in a way that no checkpoint does")
+        super().load_binpersid()
+
+    dispatch[pickle.BINPERSID[0]] = load_binpersid
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:

@@ -93,6 +93,31 @@ def allocation(name: str) -> bytes:
     return code + b"\x85Ru."
 
 
+def folded(depth: int = 60) -> tuple:
+    """Returns a tuple that is small in a file and takes for ever to hash."""
+    part: tuple = ("ha", "ha")
+    for _ in range(depth):
+        part = (part, part)
+    return part
+
+
+def keyed() -> bytes:
+    """Returns a checkpoint in which such a tuple is the key of a mapping; it cannot be made as one."""
+    code = pickle.dumps(folded(), protocol=2)
+    return b"\x80\x02}" + code[2:-1] + b"K\x01su."
+
+
+def shaped() -> bytes:
+    """Returns a pickle of a tensor whose shape is a list and a large number: multiplied, they fill the memory."""
+    start = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(X\x01\x00\x00\x00aK\x00"
+    return start + b"]K\x01a\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x86K\x01K\x01\x86\x89}tR."
+
+
+def pickled(code: bytes) -> bytes:
+    """Returns a checkpoint whose pickle is ``code``."""
+    return repacked({}, lambda name, old: code if name.endswith("data.pkl") else old)
+
+
 GOOD = {"backbone.weight": torch.arange(12.0).reshape(3, 4)}
 PTH, STREAM, SAFE = saved(GOOD), saved(GOOD, zipped=False), save(GOOD)
 NOT_WHOLE = ("damaged",)
@@ -160,6 +185,20 @@ FILES: list[tuple[str, str, bytes, tuple[str, ...]]] = [
         "a.pth",
         repacked({}, lambda name, old: allocation("TypedStorage") if name.endswith("data.pkl") else old),
         NO_DETECTOR,
+    ),
+    ("key that takes for ever to hash", "a.pth", pickled(keyed()), ("unfold without end",)),
+    ("shape that is a list", "a.pth", pickled(shaped()), ("shape is no whole numbers",)),
+    (
+        "name of data that unfolds without end",
+        "a.pth",
+        pickled(pickle.dumps((laughs(), 1), protocol=2)[:-1] + b"Q."),
+        ("names data in a way",),
+    ),
+    (
+        "array of a terabyte",
+        "a.pth",
+        pickled(b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"ab."),
+        ("declares more data than it holds",),
     ),
     ("safetensors cut off", "a.safetensors", SAFE[:-8], NOT_WHOLE),
     ("safetensors cut in its header", "a.safetensors", SAFE[:20], NOT_WHOLE),
