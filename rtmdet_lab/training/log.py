@@ -31,21 +31,23 @@ class MetricsLog:
                 self._writer.close()
             self._writer = None
 
-    def forget_after(self, step: int, history: Sequence[dict[str, Any]] = ()) -> None:
+    def forget_after(self, step: int, history: Sequence[dict[str, Any]] | None = None) -> None:
         """Removes what a killed run logged after the state it is resumed from, and adds what it had no time to log.
 
         Args:
-            history: the records of all epochs up to ``step``.
+            history: the records of all finished epochs. A state from before a validation has the step of an epoch that
+                was logged after it: without this, that epoch would be there twice.
         """
-        self._purge_step = step + 1
-        logged = set()
+        finished = {record["step"]: record for record in history or ()}
+        logged, steps = [], set()
         if self.path.exists():
-            kept = [line for line in self.path.read_text(errors="replace").splitlines() if _step_of(line) <= step]
-            write_atomic(self.path, "".join(line + "\n" for line in kept).encode())
-            logged = {_step_of(line) for line in kept}
-        missing = [record for record in history if record["step"] not in logged]
-        if missing:
-            self._purge_step = min(record["step"] for record in missing)
+            lines = self.path.read_text(errors="replace").splitlines()
+            logged = [line for line in lines if _step_of(line) <= step and (history is None or _step_of(line) in finished)]
+            steps = {_step_of(line) for line in logged}
+            write_atomic(self.path, "".join(line + "\n" for line in logged).encode())
+        missing = [record for number, record in finished.items() if number not in steps]
+        # TensorBoard forgets all from here on.
+        self._purge_step = min([int(max(steps, default=-1)) + 1, step + 1, *(record["step"] for record in missing)])
         for record in missing:
             self.write(record)
 

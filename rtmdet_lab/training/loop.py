@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 from rtmdet_lab.config import to_dict
 from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, TrainSampler, make_loader
 from rtmdet_lab.distributed import rank, world_size
-from rtmdet_lab.errors import DataError, StorageError, UserError
+from rtmdet_lab.errors import CheckpointError, DataError, StorageError, UserError
 from rtmdet_lab.files import require_writable
-from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
+from rtmdet_lab.models.checkpoints import load_checkpoint, read_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.training.ema import ModelEMA
@@ -134,6 +134,14 @@ class _Run:
     def restore(self) -> None:
         self.state.restore(read_state(self.out_dir, self.config, self.device, self.reporter.note))
         self.log.forget_after(self.state.step, self.state.history)
+        if self.state.best is not None:
+            try:
+                read_checkpoint(self.out_dir / BEST_NAME)
+            except CheckpointError as error:
+                self.reporter.note(f"{error}: the best weights from here on are kept, or else the last ones")
+                self.state.best = None
+                if rank() == 0:
+                    (self.out_dir / BEST_NAME).unlink(missing_ok=True)
 
     def train(
         self, request: InterruptRequest, on_epoch_end: Callable[[list[dict[str, Any]]], None] | None

@@ -82,6 +82,16 @@ def test_resumed_log_adds_the_epochs_that_a_kill_kept_from_it(tmp_path):
     assert [step for step, _ in events(tmp_path)["lr"]] == [10, 20, 30, 40]
 
 
+def test_epoch_logged_after_a_state_of_its_last_step_is_forgotten(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        for epoch in range(3):
+            log.write(record(epoch))
+    with MetricsLog(tmp_path) as log:
+        log.forget_after(30, [record(0), record(1)])  # a state from before the validation of the third epoch
+        log.write(record(2, seconds=9.0))
+    assert lines(tmp_path) == [record(0), record(1), record(2, seconds=9.0)]
+
+
 def test_forgetting_without_a_log_and_closing_without_a_line_do_nothing(tmp_path):
     with MetricsLog(tmp_path / "new") as log:
         log.forget_after(5)
