@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from made_faults import Case, Place
 from safetensors import safe_open
 from safetensors.torch import save
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+from made_faults import Case, Place
 
 PREDICTOR = "bbox_head.rtm_cls.0.weight"
 
