@@ -15,7 +15,7 @@ STAMP   = $(VENV)/.installed-from-constraints
 help:
 	@echo "make demo   train a detector on generated images and open the result (about 5 minutes on 2 cores)"
 	@echo "make test   run the test suite"
-	@echo "make soak   half an hour of kills, long loaders and many notebooks"
+	@echo "make soak   about 40 minutes of kills, long loaders, many notebooks and fuzzing"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make lint   check the style of the code"
 	@echo "make clean  remove the environment and everything generated"
@@ -55,6 +55,11 @@ soak: install
 	RTMDET_LAB_KILLS=10 $(BIN)/python -m pytest -s -m slow -k randomly tests/faults/test_kills.py
 	$(BIN)/python tests/faults/soak_loader.py --steps 20000
 	$(BIN)/python tests/faults/soak_notebooks.py --runs 200
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[soak]"
+	$(BIN)/python tests/faults/fuzz_parsers.py weights --seconds 150
+	$(BIN)/python tests/faults/fuzz_parsers.py annotations --seconds 150
+	$(BIN)/python tests/faults/fuzz_parsers.py labels --seconds 150
+	$(BIN)/python tests/faults/fuzz_parsers.py overrides --seconds 150
 
 lint: install
 	$(BIN)/ruff check .

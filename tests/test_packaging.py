@@ -12,7 +12,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-WANTED = [Requirement(one) for one in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+WANTED = [Requirement(one) for one in PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["soak"]]
 
 
 def pins() -> dict[str, Version]:
