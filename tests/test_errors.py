@@ -14,6 +14,7 @@ from rtmdet_lab.errors import (
     StorageError,
     UnknownNameError,
     UserError,
+    as_sentence,
     did_you_mean,
 )
 
@@ -71,3 +72,13 @@ def test_cutoff_decides_how_near_is_near():
 
 def test_known_names_may_come_from_any_iterable():
     assert did_you_mean("deptth", {"depth": 1, "width": 2}) == "did you mean 'depth'?"
+
+
+def test_sentence_is_one_printable_line_of_limited_length():
+    assert as_sentence(DataError("image a.jpg is empty")) == "image a.jpg is empty"
+    assert as_sentence(DataError("image \u00e9.jpg\nis\tempty")) == "image \u00e9.jpg\\nis\\tempty"
+    long = as_sentence(DataError("start " + "x" * 5000 + " end"))
+    assert len(long) < 1000
+    assert long.startswith("start xxx")
+    assert "characters left out" in long
+    assert long.endswith("xxx end")

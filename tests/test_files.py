@@ -7,11 +7,12 @@ import os
 import shutil
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from rtmdet_lab.errors import DataError, StorageError, UserError
-from rtmdet_lab.files import read_json, write_atomic, write_json
+from rtmdet_lab.files import read_json, require_plain, write_atomic, write_json
 
 OLD = b"the old content"
 
@@ -263,3 +264,16 @@ def test_unreadable_json_is_a_data_error(tmp_path):
 def test_errors_are_user_errors():
     assert issubclass(StorageError, UserError)
     assert issubclass(DataError, UserError)
+
+
+def test_what_is_no_file_is_refused_and_files_and_folders_are_not(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    for good in (tmp_path, tmp_path / "file", tmp_path / "link"):
+        require_plain(good)
+    for bad in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(DataError, match=r"label .* is a device or pipe, not a file"):
+            require_plain(bad, "label")
+    with pytest.raises(FileNotFoundError):
+        require_plain(tmp_path / "gone")

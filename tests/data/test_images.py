@@ -344,3 +344,18 @@ def test_result_is_laid_out_for_opencv(tmp_path):
         PICTURE.save(tmp_path / name)
         image = read_image(tmp_path / name)
         assert np.shares_memory(to_array(image), image.numpy())
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_large_image_of_few_bytes_is_refused_and_an_honest_one_is_not(tmp_path, monkeypatch, share):
+    path = tmp_path / "flat.png"
+    Image.new("L", (400, 300)).save(path)
+    pixels_per_byte = 400 * 300 / path.stat().st_size
+    monkeypatch.setattr(images, "_PIXELS_PER_BYTE", share * pixels_per_byte)
+    assert read_image(path).shape == (3, 300, 400)  # small enough to be trusted
+    monkeypatch.setattr(images, "_TRUSTED_PIXELS", 1000)
+    if share > 1:
+        assert read_image(path).shape == (3, 300, 400)
+    else:
+        with pytest.raises(DataError, match=r"flat.png would unpack \d+ bytes to 400 x 300 pixels"):
+            read_image(path)

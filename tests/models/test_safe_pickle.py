@@ -322,3 +322,12 @@ def test_plain_pickle_is_refused_without_running(tmp_path):
     path.write_bytes(pickle.dumps(hostile(marker)["os.system"]))
     refused(path)
     assert not marker.exists()
+
+
+@LAYOUTS
+def test_ordinary_tuples_are_read_however_long(tmp_path, zipped):
+    names = tuple(f"class {number}" for number in range(50_000))
+    content = {"state_dict": dict(TENSORS), "meta": {"CLASSES": names, "palette": ((1, 2, 3),) * 2000, (1, (2, 3)): "a key"}}
+    checkpoint = read_checkpoint(write(tmp_path / "made.pth", content, zipped))
+    assert_tensors(checkpoint.tensors)
+    assert checkpoint.classes == names
