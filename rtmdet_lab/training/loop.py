@@ -208,9 +208,17 @@ class _Run:
                         state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
                         self.stop_if_asked(request)
         except _NoBatch as stopped:
-            self.keep_what_is_done(pending, begin)
-            self.stop_if_asked(request)
-            raise stopped.__cause__ from None
+            failure, stopped.__cause__ = stopped.__cause__, None
+        else:
+            failure = None
+        if failure is not None:
+            try:
+                self.keep_what_is_done(pending, begin)
+                self.stop_if_asked(request)
+                raise failure
+            finally:
+                # An error that refers to itself leaves the loader to the garbage collector, which waits 5 s per process.
+                del failure
         state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
 
     def keep_what_is_done(self, pending: list[tuple[int, dict[str, Tensor], list[Any]]], begin: float) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from rtmdet_lab.errors import DataError
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_kills import STARTED_NAME, assert_same, error_of, final, run, start
+from made_runs import Squares, train
 from made_sets import assert_one_sentence
 
 LOADED = {"train.workers": 1}
@@ -76,6 +82,24 @@ def test_killed_training_leaves_no_loader_process(tmp_path):
     child.kill()
     child.join()
     assert psutil.wait_procs(family, timeout=20)[1] == []
+
+
+class Damaged(Squares):
+    def load(self, index):
+        if index == 5:
+            raise DataError("image 5.jpg is damaged")
+        return super().load(index)
+
+
+def test_run_that_stops_at_a_bad_image_lets_its_loader_processes_go_without_the_garbage_collector(tmp_path):
+    before = set(multiprocessing.active_children())
+    gc.disable()  # it would shut the loader down in an order in which each process is waited for
+    try:
+        with suppress(DataError):
+            train(tmp_path, source=Damaged(8), **{"train.workers": 2})
+        assert set(multiprocessing.active_children()) <= before
+    finally:
+        gc.enable()
 
 
 def test_clock_that_jumps_changes_nothing(tmp_path, whole):
