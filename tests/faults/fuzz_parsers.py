@@ -184,7 +184,7 @@ def _weights(folder: Path) -> Callable[[bytes], None]:
         form, data = data[:1], data[1:]
         path = folder / ("a.safetensors" if form in (b"s", b"h") else "a.pth")
         if form == b"h":  # a header alone, with its right length
-            data = len(data).to_bytes(8, "little") + data + bytes(64)
+            data = len(data).to_bytes(8, "little") + data + bytes(72)  # of the two tensors
         elif form == b"z":  # a pickle inside of a sound archive
             data = archive(data)
         path.write_bytes(data)
@@ -263,9 +263,9 @@ def _override_seeds() -> list[bytes]:
     return [
         b"model.kernel_size=7\ntrain.ema=false",
         b"model.backbone.stage_blocks=[3,9,9,3]",
-        b"augment.resize_range=[0.5,2]\ntask=rotated",
+        b"augment.resize_range=[0.5,2]\naugment.rotated_recipe=mixing\ntask=rotated",
         b'model={"head":{"sharing":"none"}}',
-        b"test.tta_scales=[0.5,1,1.5]\ntest.tta=true\ntest.tile=64",
+        b"test.tta_scales=[0.5,1,1.5]\ntest.tta=true\ntest.tile=64\ntest.overlap=16",
         b"# epochs\nepochs = 4\nlr = float('inf')",
         b"# names\nnames = ['a', \"b\"]\non = True",
     ]
