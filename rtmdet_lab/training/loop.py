@@ -213,6 +213,9 @@ class _Run:
             failure = None
         if failure is not None:
             try:
+                if isinstance(failure, StopWaiting):
+                    request.ignore_children()
+                    end_processes(loader)  # they may hang, and each would be waited for
                 self.keep_what_is_done(pending, begin)
                 self.stop_if_asked(request)
                 raise failure
@@ -364,6 +367,12 @@ class _Run:
             f"stopped in {done} of {self.batches}; the state is saved in {self.out_dir}, continue with --resume",
             request.signum,
         )
+
+
+def end_processes(loader: DataLoader) -> None:
+    """Kills the processes of a loader that is not used any more."""
+    for process in getattr(getattr(loader, "_iterator", None), "_workers", ()):
+        process.kill()
 
 
 def kept_weights(out_dir: Path) -> dict[int, Path]:

@@ -51,11 +51,13 @@ def test_signal_of_the_batch_system_saves_the_state_within_ten_seconds_even_whil
     child = start(tmp_path, "the data hang", 6, **LOADED)
     wait_for(lambda: (tmp_path / "hanging").exists())
     time.sleep(0.5)
+    family = psutil.Process(child.pid).children(recursive=True)
     begin = time.monotonic()
     os.kill(child.pid, signal.SIGTERM)
     child.join(30)
     assert child.exitcode == 128 + signal.SIGTERM
     assert time.monotonic() - begin < 10  # what the batch system leaves us, not a measurement
+    assert psutil.wait_procs(family, timeout=10)[1] == []
     assert run(tmp_path, **LOADED) == 0
     assert_same(whole, final(tmp_path))
 

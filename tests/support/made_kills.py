@@ -112,9 +112,9 @@ def _train(folder: str, moment: str, count: int, settings: dict[str, Any]) -> No
         loop.fit(make_task(**settings), *sources, Path(folder), resume="auto", reporter=reporter)
     except UserError as error:
         (Path(folder) / ERROR_NAME).write_text(str(error))
-        os._exit(2)
+        sys.exit(2)  # as any program ends: its loader processes with it
     except TrainingInterrupted as stopped:
-        os._exit(stopped.exit_code)
+        sys.exit(stopped.exit_code)
 
 
 def _die_at(owner: Any, name: str, count: int, before: bool) -> None:
