@@ -228,3 +228,9 @@ def batches_of(loader: DataLoader) -> Iterator[Batch]:
 def _init_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides and ends us
     cv2.setNumThreads(0)  # one worker is one thread: more would fight over the cores
+
+
+def end_processes(loader: DataLoader) -> None:
+    """Kills the processes of a loader that is not used any more."""
+    for process in getattr(getattr(loader, "_iterator", None), "_workers", ()):
+        process.kill()

@@ -8,6 +8,7 @@ count at all. Paper tables call AP at overlap 0.5 "mAP" (paper.md 1.5).
 from __future__ import annotations
 
 import io
+import itertools
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -208,10 +209,11 @@ class DotaEvaluator:
         """Takes the union of several processes' states; an image that two processes saw counts once."""
         self._ap = {}
         self.images, self.results = {}, {}
-        for images, results in states:
-            for image, matches in images.items():
-                self.images.setdefault(image, matches)
-                self.results.setdefault(image, results[image])
+        # One of each in turn, as they were dealt out: among equal scores the order of the images counts.
+        for turn in itertools.zip_longest(*(images for images, _ in states)):
+            for image, (images, results) in zip(turn, states, strict=True):
+                if image in images and image not in self.images:
+                    self.images[image], self.results[image] = images[image], results[image]
 
     def summary(self, use_07_metric: bool | None = None) -> dict[str, float]:
         """Returns AP (mean over overlaps 0.5 to 0.95), AP50 and AP75 over the classes with objects; -1 without any.

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler, batches_of, make_loader
-from rtmdet_lab.distributed import rank, world_size
+from rtmdet_lab.distributed import max_over_processes, rank, world_size
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Evaluator, Task
@@ -60,20 +60,25 @@ def run_evaluation(
     reporter: Reporter,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Evaluator | None:
-    """Returns the filled evaluator; with several processes, every one gets the images of all. None if cancelled."""
+    """Returns the filled evaluator; with several processes, every one gets the images of all. None if any was cancelled."""
     model.eval()
     evaluator = task.new_evaluator()
-    number = 0
+    number, stopped = 0, False
     for number, (detections, targets) in enumerate(_detected(task, loader, device, model, reporter), start=1):
-        if cancelled():
-            return None
+        stopped = cancelled()
+        if stopped:
+            break
         evaluator.add(detections, targets)
         reporter.validating(number, len(loader))
     if world_size() > 1:
         states: list[Any] = [None] * world_size()
-        torch.distributed.all_gather_object(states, evaluator.state())
+        torch.distributed.all_gather_object(states, None if stopped else evaluator.state())
+        if None in states:
+            return None
         evaluator.merge(states)
-    elif number == 0:
+    elif stopped:
+        return None
+    if max_over_processes(number) == 0:
         raise DataError(f"no image of {loader.dataset.source.title} can be read: nothing to score")
     return evaluator
 

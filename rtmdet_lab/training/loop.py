@@ -2,6 +2,9 @@
 
 ``fit`` runs the stages, validates the averaged weights, keeps the best, and saves a state from which a killed run goes on
 weight for weight (on a CPU; GPU kernels may differ in the last bit).
+
+Under ``torchrun`` every process runs this code on its share of each batch: gradients, norm statistics and loss normalisers
+are those of the whole batch, all processes stop at the same step, and the first one writes and shows.
 """
 
 from __future__ import annotations
@@ -19,10 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from rtmdet_lab.config import to_dict
-from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, TrainSampler, make_loader
-from rtmdet_lab.distributed import rank, world_size
+from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, TrainSampler, end_processes, make_loader
+from rtmdet_lab.distributed import max_over_processes, mean_over_processes, rank, share_gradients, wait_for_all, world_size
 from rtmdet_lab.errors import CheckpointError, DataError, StorageError, UserError
 from rtmdet_lab.files import require_writable
+from rtmdet_lab.layers.sync_norm import synchronise_norm
 from rtmdet_lab.models.checkpoints import load_checkpoint, read_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.tasks.base import Task
@@ -32,7 +36,7 @@ from rtmdet_lab.training.interrupt import InterruptRequest, StopWaiting, Trainin
 from rtmdet_lab.training.log import MetricsLog
 from rtmdet_lab.training.memory import explain_memory, training_advice
 from rtmdet_lab.training.optim import build_optimizer
-from rtmdet_lab.training.report import Reporter, choose_reporter
+from rtmdet_lab.training.report import OnlyNotes, Reporter, choose_reporter
 from rtmdet_lab.training.schedule import lr_factor
 from rtmdet_lab.training.stages import Stage, plan_stages
 from rtmdet_lab.training.state import TrainState, has_state, read_state
@@ -74,7 +78,7 @@ def fit(
         NonFiniteLossError, DataError, StorageError, CheckpointError: see their messages; earlier files stay whole.
     """
     device = torch.device(device)
-    reporter = reporter or choose_reporter()
+    reporter = OnlyNotes() if rank() else reporter or choose_reporter()
     has_run = has_state(out_dir)
     if has_run and not resume:
         raise StorageError(f"{out_dir} already holds a run: resume it (--resume) or choose another output folder")
@@ -114,12 +118,15 @@ class _Run:
         self.model_name = TASK_PREFIX[task.name] + config.model.size
         self.freeze_norm = freeze_norm if config.train.freeze_norm is None else config.train.freeze_norm
         model = task.model.to(device)
+        if world_size() > 1:
+            model = synchronise_norm(model, device)
         if config.train.channels_last:
             model = model.to(memory_format=torch.channels_last)
         ema = ModelEMA(model, config.train.ema_momentum, config.train.ema_gamma) if config.train.ema else None
         scaler = torch.amp.GradScaler(device.type) if config.train.amp == "fp16" else None
         self.state = TrainState(config, model, ema, build_optimizer(model, config.train), scaler)
-        self.network = torch.compile(model) if config.train.compile else model
+        network = share_gradients(model, device) if world_size() > 1 else model
+        self.network = torch.compile(network) if config.train.compile else network
         self.stages = plan_stages(config, train_source)
         self.batches = len(self.sampler())
         self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.accumulate)
@@ -133,7 +140,8 @@ class _Run:
 
     def restore(self) -> None:
         self.state.restore(read_state(self.out_dir, self.config, self.device, self.reporter.note))
-        self.log.forget_after(self.state.step, self.state.history)
+        if rank() == 0:
+            self.log.forget_after(self.state.step, self.state.history)
         if self.state.best is not None:
             try:
                 read_checkpoint(self.out_dir / BEST_NAME)
@@ -171,6 +179,7 @@ class _Run:
                     on_epoch_end(state.history)
                 self.stop_if_asked(request)
             del loader
+        wait_for_all()  # until the first one has written the best weights
         load_best(state.weights, self.out_dir, self.task.model)
         return state.history
 
@@ -192,19 +201,21 @@ class _Run:
             for images, targets in self.timed(batches, request):
                 group_start = state.batch - state.batch % config.accumulate
                 group = min(config.accumulate, self.batches - group_start)
-                losses = self.forward_backward(images, targets, group)
+                group_done = state.batch + 1 == group_start + group
+                with contextlib.nullcontext() if group_done or world_size() == 1 else self.network.no_sync():
+                    losses = self.forward_backward(images, targets, group)
                 pending.append((state.batch, losses, [target.meta.image_id for target in targets]))
                 state.batch += 1
-                group_done = state.batch % config.accumulate == 0 or state.batch == self.batches
                 if group_done and check == 1:
                     self.look_at(pending, begin)  # before the step, while the weights are still good
                 if group_done:
                     lr = self.optimizer_step()
-                if group_done and (len(pending) >= check or state.batch == self.batches or request.signum):
+                asked = request.signum is not None and world_size() == 1  # several processes look and stop together
+                if group_done and (len(pending) >= check or state.batch == self.batches or asked):
                     self.look_at(pending, begin)
                 if group_done and not pending:
                     self.reporter.step(state.epoch, state.batch, self.mean_losses(), lr)
-                    if request.signum:
+                    if self.asked_to_stop(request):
                         state.sums["seconds"] = state.sums.get("seconds", 0.0) + time.monotonic() - begin
                         self.stop_if_asked(request)
         except _NoBatch as stopped:
@@ -216,8 +227,9 @@ class _Run:
                 if isinstance(failure, StopWaiting):
                     request.ignore_children()
                     end_processes(loader)  # they may hang, and each would be waited for
-                self.keep_what_is_done(pending, begin)
-                self.stop_if_asked(request)
+                if world_size() == 1:  # the others may be elsewhere, and cannot be asked
+                    self.keep_what_is_done(pending, begin)
+                    self.stop_if_asked(request)
                 raise failure
             finally:
                 # An error that refers to itself leaves the loader to the garbage collector, which waits 5 s per process.
@@ -227,8 +239,6 @@ class _Run:
     def keep_what_is_done(self, pending: list[tuple[int, dict[str, Tensor], list[Any]]], begin: float) -> None:
         """Saves the state after the last optimizer step, where the next batch does not come."""
         state = self.state
-        if world_size() > 1:  # the others may be elsewhere
-            return
         done = state.batch if state.batch == self.batches else state.batch - state.batch % self.config.train.accumulate
         self.look_at([one for one in pending if one[0] < done], begin)
         pending.clear()
@@ -287,8 +297,10 @@ class _Run:
 
     def look_at(self, pending: list[tuple[int, dict[str, Tensor], list[Any]]], begin: float) -> None:
         """Adds the losses of the last batches to the epoch's sums; stops the run at the first that is not finite."""
-        for batch, losses, image_ids in pending:
-            values = {name: value.item() for name, value in losses.items()}
+        table = torch.stack([torch.stack(list(losses.values())) for _, losses, _ in pending]) if pending else torch.empty(0)
+        rows = mean_over_processes(table).tolist()  # one wait for the device, and the same numbers in every process
+        for (batch, losses, image_ids), row in zip(pending, rows, strict=True):
+            values = dict(zip(losses, row, strict=True))
             if not all(math.isfinite(value) for value in values.values()):
                 terms = ", ".join(f"{name} {value}" for name, value in values.items())
                 saved = f"; the state of the last finished epoch is in {self.out_dir}" if self.state.epoch else ""
@@ -317,6 +329,13 @@ class _Run:
         if evaluator is None:
             self.stop_if_asked(request)
         return evaluator.summary()
+
+    def asked_to_stop(self, request: InterruptRequest) -> bool:
+        """Whether any process got a signal: then all of them know. They must all ask at the same point."""
+        signum = max_over_processes(request.signum or 0)
+        if signum:  # a signal that came meanwhile is for the next time, and must not be forgotten until then
+            request.signum = signum
+        return bool(signum)
 
     def finish_epoch(self, stage: Stage, metrics: dict[str, float] | None) -> None:
         """Records the epoch, keeps the best weights and saves the state from which the next epoch starts."""
@@ -358,21 +377,16 @@ class _Run:
         save_weights(self.out_dir / name, weights, model=self.model_name, classes=self.classes, config=config)
 
     def stop_if_asked(self, request: InterruptRequest) -> None:
-        if request.signum is None:
+        if not self.asked_to_stop(request):
             return
         if rank() == 0:
             self.state.save(self.out_dir)
+        wait_for_all()  # a process that ends early has the others ended, too
         done = f"epoch {self.state.epoch + 1}, batch {self.state.batch}"
         raise TrainingInterrupted(
             f"stopped in {done} of {self.batches}; the state is saved in {self.out_dir}, continue with --resume",
             request.signum,
         )
-
-
-def end_processes(loader: DataLoader) -> None:
-    """Kills the processes of a loader that is not used any more."""
-    for process in getattr(getattr(loader, "_iterator", None), "_workers", ()):
-        process.kill()
 
 
 def kept_weights(out_dir: Path) -> dict[int, Path]:
