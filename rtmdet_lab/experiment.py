@@ -12,15 +12,17 @@ from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.config import ExperimentConfig, to_dict
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
+from rtmdet_lab.distributed import local_rank, rank, world_size
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.files import write_json
 from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
 from rtmdet_lab.presets import TASK_PREFIX
-from rtmdet_lab.records import RunRecord, environment, peak_memory_mb
+from rtmdet_lab.records import RunRecord, environment, peak_memory_mb, read_record
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.training.evaluate import evaluate
 from rtmdet_lab.training.loop import fit
+from rtmdet_lab.training.processes import run_processes
 from rtmdet_lab.training.report import Reporter, Silent, choose_reporter
 
 PREDICTIONS_NAME = "predictions.json"
@@ -113,6 +115,7 @@ def run(
     row: str | None = None,
     budget: str | None = None,
     effective: dict[str, Any] | None = None,
+    num_processes: int = 1,
 ) -> RunRecord:
     """Trains and evaluates what ``config`` says, and returns the record it leaves in ``out_dir``.
 
@@ -123,10 +126,16 @@ def run(
         device: "cpu", "cuda", or "auto": the GPU where there is one.
         resume: continue the run that ``out_dir`` holds; "auto" does so if there is one.
         experiment, row, budget, effective: for the record (:mod:`rtmdet_lab.variants`).
+        num_processes: processes that share each batch, one per GPU or several on a CPU; they report here.
     """
     out_dir = Path(out_dir)
-    chosen = choose_device(device)
     reporter = reporter or choose_reporter()
+    labels = {"experiment": experiment, "row": row, "budget": budget, "effective": effective}
+    if num_processes != 1:
+        work = {"config": to_dict(config), "out_dir": str(out_dir), "device": device, "resume": resume, **labels}
+        run_processes(work, out_dir, num_processes, reporter)
+        return read_record(out_dir)
+    chosen = choose_device(device)
     train, val = open_data(config)
     task, report = prepare(config, train.classes)
     history = fit(
@@ -144,7 +153,8 @@ def run(
         results = [one for found in evaluator.results.values() for one in found]
     else:
         results = with_file_ids(evaluator.results, val.category_ids)
-    write_json(out_dir / PREDICTIONS_NAME, results)
+    if rank() == 0:
+        write_json(out_dir / PREDICTIONS_NAME, results)
     complexity = measure_complexity(task.model, task.config.test.input_size)
     record = RunRecord(
         model=TASK_PREFIX[task.name] + task.config.model.size,
@@ -159,12 +169,10 @@ def run(
         peak_memory_mb=peak_memory_mb(chosen),
         history=history,
         environment=environment(chosen),
-        budget=budget,
-        experiment=experiment,
-        row=row,
-        effective=effective or {},
+        **{**labels, "effective": effective or {}},
     )
-    record.write(out_dir)
+    if rank() == 0:
+        record.write(out_dir)
     return record
 
 
@@ -189,4 +197,9 @@ def choose_device(name: str = "auto") -> torch.device:
         raise SettingError(f"device is {name!r}, but must be auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingError("device is 'cuda', but this machine has no usable GPU: use cpu or auto")
+    if device.type == "cuda" and world_size() > 1:
+        if local_rank() >= torch.cuda.device_count():
+            raise SettingError(f"process {local_rank()} has no GPU: this machine has {torch.cuda.device_count()}")
+        device = torch.device("cuda", local_rank())
+        torch.cuda.set_device(device)
     return device

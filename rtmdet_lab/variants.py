@@ -59,6 +59,7 @@ def run_variant(
     device: str = "auto",
     resume: bool | Literal["auto"] = "auto",
     reporter: Reporter | None = None,
+    num_processes: int = 1,
 ) -> RunRecord:
     """Trains and evaluates one row on a budget and returns the record it leaves in ``out_dir``.
 
@@ -91,6 +92,7 @@ def run_variant(
         row=row,
         budget=budget,
         effective=effective,
+        num_processes=num_processes,
     )
 
 

@@ -46,6 +46,7 @@ FLOORS = {
     "export": 5,
     "variants": 6,
     "auto_batch": 6,
+    "worker": 6,
     "browse": 7,
     "sweep": 7,
     "reporting": 7,

@@ -12,6 +12,8 @@ EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes
   rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --set train.epochs=12 train.batch_size=16
   rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --resume ...   (the same settings again)
+  rtmdet-lab train --model rtmdet-s --data COCO --out runs/s --processes 8
+  torchrun --nnodes 2 --nproc-per-node 8 ... -m rtmdet_lab.cli train --model rtmdet-s ...   (on each of two machines)
   rtmdet-lab train --model rtmdet-nano --init rtmdet-nano-person --classes person --data COCO --out runs/person
 
 Every setting of rtmdet_lab/config.py can be given to --set by its dotted name."""
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", nargs="?", const="yes", choices=("yes", "auto"), help="continue the run in --out; auto: if there is one"
     )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share each batch, one per GPU (1)")
     parser.add_argument(
         "--auto-batch", action="store_true", help="find the batch a GPU holds; train.accumulate keeps the effective one"
     )
@@ -43,16 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import dataclasses
 
+    from rtmdet_lab.distributed import process_group, rank
     from rtmdet_lab.experiment import run as run_experiment
     from rtmdet_lab.training.report import choose_reporter
 
-    record = run_experiment(
-        chosen_config(args),
-        args.out,
-        device=args.device,
-        resume="auto" if args.resume == "auto" else bool(args.resume),
-        reporter=choose_reporter(args.progress),
-    )
+    with process_group():
+        record = run_experiment(
+            chosen_config(args),
+            args.out,
+            device=args.device,
+            resume="auto" if args.resume == "auto" else bool(args.resume),
+            reporter=choose_reporter(args.progress),
+            num_processes=args.processes,
+        )
+        first = rank() == 0
+    if not first:
+        return
     print(f"\n{record.model}: {record.params_M:.2f} M parameters, {record.macs_G:.2f} G multiply-adds")
     print(f"validated on {record.data['val_images']} images of {record.data['val']}")
     print_table([record.metrics])
@@ -68,7 +77,7 @@ def chosen_config(args: argparse.Namespace) -> Any:
         return config
     from rtmdet_lab.auto_batch import fitting_config
 
-    return fitting_config(config, args.out, args.device)
+    return fitting_config(config, args.out, args.device, args.processes)
 
 
 def build_config(args: argparse.Namespace) -> Any:

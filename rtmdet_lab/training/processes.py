@@ -1,0 +1,113 @@
+"""One run on several processes of this machine: starts ``torchrun`` and shows what the first process reports.
+
+On several machines ``torchrun`` is started by whoever hands them out (docs/scaling.md); the processes are the same.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab import errors
+from rtmdet_lab.errors import SettingError, UserError
+from rtmdet_lab.files import require_writable, write_json
+from rtmdet_lab.training.events import read_event, replay
+from rtmdet_lab.training.interrupt import TrainingInterrupted
+from rtmdet_lab.training.report import Reporter
+
+LOG_NAME = "processes.log"  # what the processes write to standard error
+RESTARTS = 3  # times that all processes begin again, from the last state, after one was killed
+
+
+class ProcessError(UserError, RuntimeError):
+    """A process of the training ended without saying why."""
+
+
+def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter: Reporter) -> None:
+    """Runs ``python -m rtmdet_lab.worker`` on several processes and returns when all have done their work.
+
+    Ctrl-C and SIGTERM are passed on: the processes save their state and stop.
+
+    Args:
+        work: arguments of :func:`rtmdet_lab.experiment.run`, as JSON knows them.
+
+    Raises:
+        UserError: the one that the processes met.
+        TrainingInterrupted: a signal; the state was saved.
+        ProcessError: a process was killed more often than it is restarted, or broke.
+    """
+    if processes < 1:
+        raise SettingError(f"num_processes is {processes}, but must be at least 1")
+    require_writable(out_dir)
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // processes, 1))
+    with tempfile.TemporaryDirectory() as folder, (out_dir / LOG_NAME).open("ab") as log:
+        write_json(Path(folder) / "work.json", work)
+        options = ["--standalone", f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}"]
+        command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "rtmdet_lab.worker", f"{folder}/work.json"]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+            start_new_session=True,  # a Ctrl-C in a terminal would otherwise reach everybody twice
+        )
+        failure: BaseException | None = None
+        done = False
+        try:
+            with passed_on(process):
+                for line in process.stdout:
+                    event = read_event(line)
+                    if event is None:
+                        print(line, end="", flush=True)
+                    elif event["event"] == "done":
+                        done = True  # whatever a signal that came too late makes of the exit code
+                    elif not replay(event, reporter) and failure is None:
+                        failure = _failure(event, out_dir / LOG_NAME)
+                        if not isinstance(failure, TrainingInterrupted):
+                            process.terminate()  # or it would be tried again
+                code = process.wait()
+        finally:
+            reporter.close()
+            if process.poll() is None:  # something went wrong here: nothing trains on unseen
+                process.terminate()
+                process.wait()
+        if failure is not None:
+            raise failure
+        if code and not done:
+            raise ProcessError(
+                f"the training processes ended with exit code {code}: see {out_dir / LOG_NAME}, continue with --resume"
+            )
+
+
+def _failure(event: dict[str, Any], log: Path) -> BaseException:
+    if event["event"] == "interrupted":
+        return TrainingInterrupted(event["message"], event["signum"])
+    kind = getattr(errors, event.get("kind", ""), None)
+    if event["event"] == "refused":
+        return (kind or UserError)(event["message"])
+    return ProcessError(f"a training process broke ({event['message']}): see {log}")
+
+
+@contextmanager
+def passed_on(process: subprocess.Popen) -> Iterator[None]:
+    """Passes SIGINT and SIGTERM on to ``process``; elsewhere than in the main thread they cannot be caught."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {}
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        previous[signum] = signal.signal(signum, lambda number, _: process.send_signal(number))
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,51 @@
+"""One of the processes that :mod:`rtmdet_lab.training.processes` starts: ``python -m rtmdet_lab.worker work.json``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from rtmdet_lab.config import from_dict
+from rtmdet_lab.distributed import process_group, rank
+from rtmdet_lab.errors import UserError
+from rtmdet_lab.experiment import run
+from rtmdet_lab.files import read_json
+from rtmdet_lab.training.events import EventLines
+from rtmdet_lab.training.interrupt import TrainingInterrupted
+
+
+def main(path: Path) -> int:
+    """Does the work of a file and returns the exit code; what went wrong is told as an event."""
+    work = read_json(path, "work file")
+    config = from_dict(work.pop("config"))
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+        work["resume"] = "auto"
+    events = EventLines()
+    try:
+        with process_group():
+            run(config, work.pop("out_dir"), reporter=events, **work)
+            if rank() == 0:
+                events.tell("done")
+        return 0
+    except UserError as error:
+        events.tell("refused", kind=_kind(error), message=str(error))
+        return 2
+    except TrainingInterrupted as error:
+        if rank() == 0:
+            events.tell("interrupted", message=str(error), signum=error.exit_code - 128)
+        return error.exit_code
+    except Exception as error:  # told, because a process that just ends is started again
+        traceback.print_exc()
+        events.tell("broke", message=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return 1
+
+
+def _kind(error: UserError) -> str:
+    """Returns the first class of :mod:`rtmdet_lab.errors` that the error is one of."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "rtmdet_lab.errors")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
