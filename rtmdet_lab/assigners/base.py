@@ -79,6 +79,12 @@ class MatchInputs:
         """(B, G, P): predicted box with ground truth."""
         return self.geometry.iou(self.targets.boxes, self.boxes)
 
+    def at(self, index: Tensor) -> MatchInputs:
+        """Returns the same for some points alone, (K,) int64."""
+        logits, boxes = self.logits.index_select(1, index), self.boxes.index_select(1, index)
+        inside = self.inside.index_select(2, index)
+        return MatchInputs(logits, boxes, self.priors[index], self.targets, inside, self.geometry)
+
 
 def match_inputs(predictions: DensePredictions, targets: Sequence[Targets], geometry: BoxGeometry) -> MatchInputs:
     """Returns the common inputs of all cost terms, detached, in float32."""
@@ -88,19 +94,26 @@ def match_inputs(predictions: DensePredictions, targets: Sequence[Targets], geom
     return MatchInputs(logits, boxes, predictions.priors, padded, inside, geometry)
 
 
-def resolve_conflicts(selected: Tensor, cost: Tensor) -> Tensor:
+def resolve_conflicts(points: Tensor, taken: Tensor, cost: Tensor) -> Tensor:
     """Returns (B, P) int64: the object each point learns, -1 where none selected it.
 
     A point that several objects selected goes to the object that is cheapest for it, among all of them, even one that did
     not select it (paper.md 4.1, step 4).
 
     Args:
-        selected: (B, G, P) bool.
+        points: (B, G, k) int64, points each object looked at.
+        taken: (B, G, k) bool, whether it selected them.
         cost: (B, G, P), infinite for pairs that are not allowed.
     """
-    claims = selected.sum(dim=1)  # (B, P)
-    chosen = torch.where(claims > 1, cost.argmin(dim=1), selected.int().argmax(dim=1))
-    return torch.where(claims > 0, chosen, -1)
+    shape, place = (cost.shape[0], cost.shape[2]), points.flatten(1)
+    claims = torch.zeros(shape, dtype=torch.int64, device=cost.device).scatter_add_(1, place, taken.flatten(1).long())
+    asking = torch.where(taken, torch.arange(cost.shape[1], device=cost.device)[:, None], -1).flatten(1)
+    chosen = torch.full(shape, -1, device=cost.device).scatter_reduce_(1, place, asking, "amax")
+    contested = claims > 1
+    if cost.device.type == "cpu":  # a GPU would have to wait for their number
+        chosen[contested] = cost.transpose(1, 2)[contested].argmin(dim=1)
+        return chosen
+    return torch.where(contested, cost.argmin(dim=1), chosen)
 
 
 def with_quality(gt_index: Tensor, iou: Tensor) -> Assignment:

@@ -54,7 +54,7 @@ def _exchange_own_class(inputs: MatchInputs, label: Tensor, focal: bool) -> Tens
 
 def _background_cost(logits: Tensor, focal: bool) -> Tensor:
     cost = F.softplus(logits)  # BCE with label 0
-    return cost * logits.sigmoid().square() if focal else cost
+    return cost.mul_(logits.sigmoid().square_()) if focal else cost
 
 
 def own_class(values: Tensor, labels: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ def soft_center_cost(inputs: MatchInputs, radius: float = 3.0, base: float = 10.
 
     base ** (distance / stride - radius), so one stride further costs ten times more and no point is excluded.
     """
-    offset = inputs.priors.points - inputs.targets.centers[:, :, None]  # (B, G, P, 2)
-    distance = offset.square().sum(dim=-1).sqrt() / inputs.priors.strides
+    x, y = _center_offsets(inputs)
+    distance = (x.square() + y.square()).sqrt() / inputs.priors.strides
     return torch.pow(base, distance - radius)
 
 
@@ -97,9 +97,15 @@ def fixed_center_cost(inputs: MatchInputs, radius: float = 2.5, base: float = 10
 
 def in_center_region(inputs: MatchInputs, radius: float) -> Tensor:
     """Returns (B, G, P) bool: the point is within ``radius`` strides of the center, in x and in y."""
-    offset = (inputs.priors.points - inputs.targets.centers[:, :, None]).abs()
-    near = (offset < radius * inputs.priors.strides[:, None]).all(dim=-1)
+    x, y = _center_offsets(inputs)
+    near = torch.maximum(x.abs(), y.abs()) < radius * inputs.priors.strides
     return near & inputs.targets.valid[..., None]
+
+
+def _center_offsets(inputs: MatchInputs) -> tuple[Tensor, Tensor]:
+    """Returns how far each point lies right of and below each object's center, pixels, (B, G, P) each."""
+    x, y = inputs.priors.points.t().contiguous()
+    return x - inputs.targets.centers[..., :1], y - inputs.targets.centers[..., 1:]
 
 
 def _free(inputs: MatchInputs, *_: float, **__: float) -> Tensor:

@@ -7,8 +7,9 @@ GPU the whole batch is one tensor computation: no loop over images or objects, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +46,14 @@ class Explanation:
     assignment: Assignment
 
 
+class _Match(NamedTuple):
+    cost: Tensor  # as in Explanation
+    dynamic_k: Tensor
+    points: Tensor  # (B, G, k) int64: each object's k cheapest points
+    taken: Tensor  # (B, G, k) bool: selected, before conflicts
+    assignment: Assignment
+
+
 class DynamicAssigner:
     """Candidates, cost, dynamic k, conflicts; see the module docstring. Called with predictions and targets."""
 
@@ -70,7 +79,8 @@ class DynamicAssigner:
     @torch.no_grad()
     def __call__(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Assignment:
         if predictions.logits.device.type != "cpu":
-            return self._match(match_inputs(predictions, targets, self.geometry)).assignment
+            inputs = match_inputs(predictions, targets, self.geometry)
+            return self._match(inputs, self.candidates(inputs)).assignment
         shape = predictions.boxes.shape[:2]
         found = Assignment(torch.full(shape, -1), torch.zeros(shape))
         for number, index, match in self._match_candidates(predictions, targets):
@@ -81,40 +91,43 @@ class DynamicAssigner:
     @torch.no_grad()
     def explain(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Explanation:
         """Returns the assignment with everything that led to it; the training path keeps none of it."""
-        explanation = self._match(match_inputs(predictions, targets, self.geometry), keep_terms=True)
+        inputs = match_inputs(predictions, targets, self.geometry)
+        candidates, terms = self.candidates(inputs), {}
+        match = self._match(inputs, candidates, terms)
+        selected = torch.zeros_like(match.cost, dtype=torch.bool)
         if predictions.logits.device.type != "cpu":
-            return explanation
-        # Pairs of equal cost may be chosen either way: what is shown is what the call chooses.
-        explanation.selected[:] = False
-        for number, index, match in self._match_candidates(predictions, targets):
-            explanation.selected[number, : len(targets[number]), index] = match.selected[0, : len(targets[number])]
-        conflicts = explanation.selected.sum(dim=1) > 1
-        return replace(explanation, conflicts=conflicts, assignment=self(predictions, targets))
+            selected.scatter_(-1, match.points, match.taken)
+        else:  # pairs of equal cost may be chosen either way: what is shown is what the call chooses
+            for number, index, part in self._match_candidates(predictions, targets):
+                rows = len(targets[number])
+                selected[number, :rows].scatter_(-1, index[part.points[0, :rows]], part.taken[0, :rows])
+        conflicts = selected.sum(dim=1) > 1
+        assignment = self(predictions, targets)
+        return Explanation(inputs, candidates, terms, match.cost, match.dynamic_k, selected, conflicts, assignment)
 
     def _match_candidates(
         self, predictions: DensePredictions, targets: Sequence[Targets]
-    ) -> Iterator[tuple[int, Tensor, Explanation]]:
+    ) -> Iterator[tuple[int, Tensor, _Match]]:
         """Yields, image by image, the points (K,) that may become positive, and the match of those points alone.
 
         For a CPU: what is left fits its cache. A GPU would have to wait for their number.
         """
         for number, target in enumerate(targets):
-            image = predictions[number]
-            index = self.candidates(match_inputs(image, [target], self.geometry))[0].nonzero().squeeze(1)
+            inputs = match_inputs(predictions[number], [target], self.geometry)
+            candidates = self.candidates(inputs)
+            index = candidates[0].nonzero().squeeze(1)
             if len(index):
-                part = DensePredictions(image.logits[:, index], image.boxes[:, index], image.priors[index])
-                yield number, index, self._match(match_inputs(part, [target], self.geometry))
+                yield number, index, self._match(inputs.at(index), candidates[:, index])
 
-    def _match(self, inputs: MatchInputs, keep_terms: bool = False) -> Explanation:
-        candidates = self.candidates(inputs)  # (B, P)
+    def _match(self, inputs: MatchInputs, candidates: Tensor, terms: dict[str, Tensor] | None = None) -> _Match:
+        """Returns what each object selects among the candidates (B, P); weighted cost terms are added to ``terms``."""
         allowed = candidates[:, None] & inputs.targets.valid[..., None]  # (B, G, P)
 
-        terms: dict[str, Tensor] = {}
         cost: Tensor | None = None
         for name, (term, weight) in self.terms.items():
             value = term(inputs) * weight
             cost = value if cost is None else cost + value
-            if keep_terms:
+            if terms is not None:
                 terms[name] = value
         # A far point may cost more than float32 holds; it must still be cheaper than a pair that is not allowed.
         cost = torch.where(allowed, cost.clamp(max=1e38), torch.inf)
@@ -127,12 +140,8 @@ class DynamicAssigner:
         cheapest, points = cost.topk(topk, dim=-1, largest=False)  # (B, G, topk), cheapest first
         rank = torch.arange(topk, device=cost.device)
         taken = (rank < dynamic_k[..., None]) & cheapest.isfinite()
-        selected = torch.zeros_like(allowed).scatter_(-1, points, taken)
-
-        gt_index = resolve_conflicts(selected, cost)
-        conflicts = selected.sum(dim=1) > 1
-        assignment = with_quality(gt_index, inputs.iou)
-        return Explanation(inputs, candidates, terms, cost, dynamic_k, selected, conflicts, assignment)
+        gt_index = resolve_conflicts(points, taken, cost)
+        return _Match(cost, dynamic_k, points, taken, with_quality(gt_index, inputs.iou))
 
 
 def dynamic_soft_label(config: AssignerConfig, geometry: BoxGeometry | None = None) -> DynamicAssigner:

@@ -6,6 +6,7 @@ values and gradients for boxes without area, which the published eps convention 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -32,14 +33,8 @@ def aligned_overlap(boxes: Tensor, others: Tensor, kind: OverlapKind = "iou", ep
     or above ``eps`` so that empty boxes give 0 and finite gradients (released implementation). Half precision inputs are
     computed in float32: 640 * 640 pixels is past the half-precision maximum of 65504.
     """
-    dtype = torch.promote_types(torch.promote_types(boxes.dtype, others.dtype), torch.float32)
-    boxes, others = boxes.to(dtype), others.to(dtype)
-    top_left = torch.maximum(boxes[..., :2], others[..., :2])
-    bottom_right = torch.minimum(boxes[..., 2:], others[..., 2:])
-    sides = (bottom_right - top_left).clamp(min=0)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = (_signed_area(boxes) + _signed_area(others) - intersection).clamp(min=eps)
-    iou = intersection / union
+    boxes, others = _in_one_precision(boxes, others)
+    iou, union = _iou_and_union(boxes.unbind(-1), others.unbind(-1), eps)
     if kind == "iou":
         return iou
     hull = (torch.maximum(boxes[..., 2:], others[..., 2:]) - torch.minimum(boxes[..., :2], others[..., :2])).clamp(min=0)
@@ -56,10 +51,20 @@ def aligned_overlap(boxes: Tensor, others: Tensor, kind: OverlapKind = "iou", ep
     return diou - weight * aspect
 
 
-def _signed_area(boxes: Tensor) -> Tensor:
+def _in_one_precision(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    dtype = torch.promote_types(torch.promote_types(boxes.dtype, others.dtype), torch.float32)
+    return boxes.to(dtype), others.to(dtype)
+
+
+def _iou_and_union(box: Sequence[Tensor], other: Sequence[Tensor], eps: float) -> tuple[Tensor, Tensor]:
+    """Returns IoU and union of boxes given as four tensors each, x1 y1 x2 y2."""
+    width = (torch.minimum(box[2], other[2]) - torch.maximum(box[0], other[0])).clamp(min=0)
+    height = (torch.minimum(box[3], other[3]) - torch.maximum(box[1], other[1])).clamp(min=0)
+    intersection = width * height
     # Published models may decode boxes with negative sides; their area keeps its sign there, and so it does here.
-    sides = boxes[..., 2:] - boxes[..., :2]
-    return sides[..., 0] * sides[..., 1]
+    areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in (box, other)]
+    union = (areas[0] + areas[1] - intersection).clamp(min=eps)
+    return intersection / union, union
 
 
 def _aspect_angle(boxes: Tensor, eps: float) -> Tensor:
@@ -72,7 +77,10 @@ def pairwise_iou(boxes: Tensor, others: Tensor, eps: float = 1e-6) -> Tensor:
 
     ``eps`` is the smallest union (the released assigner's value, ten times the loss's).
     """
-    return aligned_overlap(boxes[..., :, None, :], others[..., None, :, :], "iou", eps)
+    boxes, others = _in_one_precision(boxes, others)
+    # One coordinate after the other in memory: a CPU reads four times less, and several numbers at once.
+    planes = others.movedim(-1, 0).contiguous().unsqueeze(-2)
+    return _iou_and_union(boxes.unsqueeze(-2).unbind(-1), planes.unbind(0), eps)[0]
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:

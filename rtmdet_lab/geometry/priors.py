@@ -77,5 +77,5 @@ def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
 def points_inside(points: Tensor, boxes: Tensor) -> Tensor:
     """Returns whether each point is strictly inside each box: (..., G, P) bool from points (P, 2), boxes (..., G, 4)."""
     boxes = boxes[..., None, :]  # (..., G, 1, 4)
-    x, y = points[:, 0], points[:, 1]
+    x, y = points.t().contiguous()
     return (x > boxes[..., 0]) & (y > boxes[..., 1]) & (x < boxes[..., 2]) & (y < boxes[..., 3])

@@ -53,9 +53,10 @@ def test_points_on_the_edge_of_an_object_are_not_inside():
 
 def test_a_wanted_point_goes_to_the_cheapest_object_even_one_that_did_not_ask():
     # points: nobody, object 1 alone though 0 is cheaper, 0 and 1 where 1 is cheaper, 0 and 1 where 2 is cheapest
-    selected = torch.tensor([[[0, 0, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0]]], dtype=torch.bool)
+    points = torch.tensor([[[3, 2, 0], [1, 2, 3], [0, 1, 2]]])
+    taken = torch.tensor([[[1, 1, 0], [1, 1, 1], [0, 0, 0]]], dtype=torch.bool)
     cost = torch.tensor([[[1.0, 1.0, 5.0, 5.0], [2.0, 9.0, 4.0, 4.0], [3.0, 9.0, 9.0, 3.0]]])
-    assert resolve_conflicts(selected, cost).tolist() == [[-1, 1, 1, 2]]
+    assert resolve_conflicts(points, taken, cost).tolist() == [[-1, 1, 1, 2]]
 
 
 def test_quality_is_the_overlap_of_the_chosen_object_and_zero_for_background():

@@ -274,5 +274,6 @@ def test_whole_batch_at_once_finds_what_image_by_image_finds(seed):
     """As on a GPU, where no image is looked at alone; the default costs leave no ties."""
     assigner = dynamic_soft_label(AssignerConfig())
     predictions, targets = made_batch(seed)
-    at_once = assigner._match(match_inputs(predictions, targets, assigner.geometry)).assignment
+    inputs = match_inputs(predictions, targets, assigner.geometry)
+    at_once = assigner._match(inputs, assigner.candidates(inputs)).assignment
     assert_same_assignment(at_once, assigner(predictions, targets))
