@@ -43,6 +43,7 @@ _HOME = {
     "evaluate_coco": "evaluation.coco",
     "evaluate_dota": "evaluation.dota",
     "predict": "inference",
+    "prepare_inference": "inference",
     "task_from_checkpoint": "checkpoint_task",
     "run": "experiment",
     "PaperItem": "paper_items",
@@ -77,7 +78,7 @@ if TYPE_CHECKING:  # what an editor sees
     from rtmdet_lab.evaluation.dota import evaluate_dota
     from rtmdet_lab.experiment import run
     from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads, rotated_iou, rotated_nms
-    from rtmdet_lab.inference import predict
+    from rtmdet_lab.inference import predict, prepare_inference
     from rtmdet_lab.layers.fuse import fuse
     from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
     from rtmdet_lab.models.detector import create_model

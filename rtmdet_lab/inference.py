@@ -1,11 +1,11 @@
-"""``predict``: from images to detections in their own pixels."""
+"""``predict``: from images to detections in their own pixels, and ``prepare_inference``: the same model, faster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torchvision import tv_tensors
 
 from rtmdet_lab.config import TestConfig
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, read_image
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.layers.fuse import fuse
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve_test
 from rtmdet_lab.structures import Detections, ImageMeta
@@ -22,6 +23,32 @@ from rtmdet_lab.tasks.factory import decode_for
 from rtmdet_lab.tasks.views import Progress, detect
 from rtmdet_lab.transforms.base import to_image
 from rtmdet_lab.transforms.normalize import normalize
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def prepare_inference(
+    model: RTMDet, device: torch.device | str = "cpu", *, precision: Precision = "fp32", compiled: bool = False
+) -> RTMDet:
+    """Returns a copy of ``model`` in eval mode that finds the same objects in less time; it cannot be trained or saved.
+
+    Batch norm is folded into convolutions, re-parameterized branches are merged, weights lie channels-last. In float32
+    scores differ in the last digits only; docs/performance.md says what the other precisions cost.
+
+    Args:
+        precision: of weights and arithmetic. Scores, boxes and masks are computed from the network's output in float32.
+        compiled: translate the network first, which takes a minute and pays off over many images of one size. On a GPU
+            its kernels are recorded and replayed as one graph.
+
+    Raises:
+        SettingError: another precision.
+    """
+    if precision not in DTYPES:
+        raise SettingError(f"precision is {precision!r}, but must be one of {', '.join(DTYPES)}")
+    device = torch.device(device)
+    faster = fuse(model).to(device, DTYPES[precision])
+    return torch.compile(faster, mode="reduce-overhead" if device.type == "cuda" else None) if compiled else faster
 
 
 @torch.no_grad()  # not inference_mode: its tensors refuse to be changed or learned from afterwards
@@ -47,7 +74,8 @@ def predict(
     """Returns the detections of every image, best first, boxes in that image's pixels.
 
     The defaults are the settings behind the published AP of the model's task, where very low scores count, too; for looking
-    at results pass ``score_threshold=0.3``. The model runs where its weights are and keeps its training mode.
+    at results pass ``score_threshold=0.3``. The model runs where its weights are, in their precision, and keeps its training
+    mode; that of :func:`prepare_inference` is faster.
 
     Args:
         images: one image or several: a path, a folder of images, an (H, W, 3) uint8 RGB array, or a (3, H, W) uint8 RGB

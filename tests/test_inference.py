@@ -18,12 +18,14 @@ from rtmdet_lab import inference
 from rtmdet_lab.checkpoint_task import task_from_checkpoint
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.errors import DataError, SettingError
-from rtmdet_lab.inference import image_paths, predict
+from rtmdet_lab.inference import image_paths, predict, prepare_inference
+from rtmdet_lab.models.detector import create_model
 from rtmdet_lab.transforms.base import to_image
+from rtmdet_lab.transforms.normalize import normalize
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from made_finder import Finder, picture
-from made_networks import small_model
+from made_networks import SMALL, noise, settle_norms, small_model
 from made_sets import assert_one_sentence
 
 SIZES = {(100, 160): [20, 30, 90, 70], (333, 97): [11, 200, 60, 301], (64, 64): [8, 8, 40, 24], (31, 250): [100, 5, 200, 27]}
@@ -248,3 +250,69 @@ def test_published_weights_give_the_expected_detections(real_data):
             assert abs(one.scores[nearest].item() - entry["score"]) <= 0.002, record.file_name
             compared += 1
     assert compared == 220
+
+
+# Of the outputs' spread. Random weights pass rounding on many times larger than trained ones; another network's outputs
+# would be more than one spread away.
+SHARES = {"fp32": 3e-4, "bf16": 0.7, "fp16": 0.15}
+
+
+def settled(name: str, seed: int, images: torch.Tensor):
+    torch.manual_seed(seed)
+    return settle_norms(create_model(name, 3, **SMALL), images)
+
+
+@pytest.mark.parametrize("precision", SHARES)
+@pytest.mark.parametrize("name", ["rtmdet-s", "rtmdet-ins-s", "rtmdet-r-s"])
+def test_prepared_model_computes_the_same_to_its_precision(name, precision):
+    images = noise(2, 3, 256, 256, seed=5)
+    model = settled(name, 5, images)
+    kept = {key: value.clone() for key, value in model.state_dict().items()}
+    prepared = prepare_inference(model, precision=precision)
+    with torch.no_grad():
+        plain, faster = model(images), prepared(images)
+    for field in ["logits", "boxes"] + (["kernels", "mask_features"] if "ins" in name else []):
+        one, other = getattr(plain, field), getattr(faster, field).float()
+        error = (one - other).abs().mean() / one.std()
+        assert error < SHARES[precision], field
+        if precision != "fp32" and field != "boxes":
+            assert error > SHARES["fp32"], field
+    assert faster.boxes.dtype == torch.float32
+    assert len(list(prepared.modules())) < len(list(model.modules()))  # batch norm is gone
+    assert all(torch.equal(kept[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", SHARES)
+@pytest.mark.parametrize("name", ["rtmdet-s", "rtmdet-ins-s", "rtmdet-r-s"])
+def test_prepared_model_finds_objects_in_pixels(name, precision):
+    image = np.random.default_rng(6).integers(0, 255, (200, 320, 3), dtype=np.uint8)
+    model = settled(name, 6, normalize(to_image(image)[None]))
+    settings = {"input_size": 320, "score_threshold": 0.0, "max_per_image": 20}
+    prepared = prepare_inference(model, precision=precision)
+    (plain,), (found,) = (predict(one, image, **settings) for one in (model, prepared))
+    assert len(found) == len(plain) == 20
+    assert found.boxes.dtype == found.scores.dtype == torch.float32
+    if precision == "fp32":
+        assert_close(found.scores, plain.scores, rtol=1e-3, atol=0)
+    if "ins" in name:
+        assert found.masks.shape == (20, 200, 320)
+        assert found.masks.dtype == torch.bool
+
+
+def test_prepared_model_of_unknown_precision_is_refused():
+    with pytest.raises(SettingError, match="precision is 'half', but must be one of fp32, bf16, fp16"):
+        prepare_inference(small_model(), precision="half")
+
+
+@pytest.mark.slow
+def test_compiled_model_computes_the_same():
+    images = noise(2, 3, 256, 256, seed=7)
+    model = settled("rtmdet-s", 7, images)
+    prepared = prepare_inference(model, compiled=True)
+    with torch.no_grad():
+        plain, faster = model(images), prepared(images)
+    for one, other in ((plain.logits, faster.logits), (plain.boxes, faster.boxes)):
+        assert (one - other).abs().mean() < SHARES["fp32"] * one.std()
+    image = np.random.default_rng(7).integers(0, 255, (200, 320, 3), dtype=np.uint8)
+    found = predict(prepared, [image] * 3, batch_size=2, input_size=256, score_threshold=0.0, max_per_image=20)
+    assert [len(one) for one in found] == [20] * 3

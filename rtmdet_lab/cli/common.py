@@ -23,6 +23,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (the GPU where there is one), cpu or cuda")
 
 
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the network (fp32)")
+    parser.add_argument("--compile", action="store_true", help="translate the network first: a minute, for many images")
+
+
 def add_model_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help="path, URL or published name")
     parser.add_argument("--model", metavar="NAME", help="model name, where the weights do not tell it")

@@ -11,6 +11,7 @@ from rtmdet_lab.cli.common import (
     add_device,
     add_json,
     add_model_choice,
+    add_speed,
     decoding_settings,
     print_table,
     save_figure,
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_policy(parser)
     add_decoding(parser)
     add_device(parser)
+    add_speed(parser)
     add_json(parser)
 
 
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.checkpoint_task import task_from_checkpoint
     from rtmdet_lab.experiment import choose_device, open_evaluation, scores_by_kind, with_file_ids
     from rtmdet_lab.files import write_json
+    from rtmdet_lab.inference import prepare_inference
     from rtmdet_lab.training.evaluate import evaluate
     from rtmdet_lab.training.report import choose_reporter
 
@@ -67,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
         raise SettingError(
             "--predictions writes COCO's format, which has no rotated boxes: leave it out for a rotated model"
         )
+    task.model = prepare_inference(task.model, device, precision=args.precision, compiled=args.compile)
     source = open_evaluation(task, args.images, args.annotations, args.on_bad)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
     metrics, per_class = scores_by_kind(task, evaluator), evaluator.per_class()

@@ -16,6 +16,7 @@ from rtmdet_lab.cli.common import (
     add_device,
     add_json,
     add_model_choice,
+    add_speed,
     decoding_settings,
     print_table,
     save_figure,
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_choice(parser)
     add_decoding(parser, score_threshold=0.3)
     add_device(parser)
+    add_speed(parser)
     add_json(parser)
 
 
@@ -49,12 +51,12 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.checkpoint_task import task_from_checkpoint
     from rtmdet_lab.evaluation.dota import write_submission
     from rtmdet_lab.experiment import choose_device
-    from rtmdet_lab.inference import image_paths, predict
+    from rtmdet_lab.inference import image_paths, predict, prepare_inference
     from rtmdet_lab.structures import ImageMeta
 
     settings = decoding_settings(args)
     task = task_from_checkpoint(args.checkpoint, args.model, args.classes, **settings)
-    task.model.to(choose_device(args.device))
+    model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
     classes = task.config.data.classes
     if args.submission is not None and task.name != "rotated":
         raise SettingError(f"--submission is for rotated boxes, but {args.checkpoint} finds others: leave it out")
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     for start in tqdm(range(0, len(paths), size), unit="batch", disable=len(paths) <= size):
         group = paths[start : start + size]
         with window_bar(group[0].name, args.tile is not None) as progress:
-            detections = predict(task.model, group, **settings, progress=progress)
+            detections = predict(model, group, **settings, progress=progress)
         for path, found in zip(group, detections, strict=True):
             results.append({"image": str(path), "detections": _plain(found, classes)})
             if args.submission is not None:

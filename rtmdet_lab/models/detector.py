@@ -22,7 +22,8 @@ HEADS = {"detection": RTMDetHead, "instance": RTMDetInsHead, "rotated": RTMDetRo
 class RTMDet(nn.Module):
     """Normalised images (B, 3, H, W) to :class:`DensePredictions`; knows no assigner, no loss, no NMS.
 
-    H and W may be any size; multiples of 32 avoid cells that look past the border.
+    H and W may be any size; multiples of 32 avoid cells that look past the border. The network computes in the precision
+    of its weights (``model.half()``), boxes come in float32 all the same.
     """
 
     def __init__(self, config: ModelConfig, task: TaskName = "detection") -> None:
@@ -40,6 +41,7 @@ class RTMDet(nn.Module):
         return self.config.num_classes
 
     def forward(self, images: Tensor) -> DensePredictions:
+        images = images.to(next(self.parameters()).dtype)
         return self.bbox_head(self.neck(self.backbone(images)))
 
 
