@@ -30,7 +30,7 @@ def fill_polygons(polygons: Polygons, size: tuple[int, int]) -> np.ndarray:
     parts = [list(part) for part in polygons if len(part) >= 6]
     if not parts:
         return np.zeros(size, bool)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(parts, *size))).astype(bool)
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(parts, *size))).view(bool)
 
 
 def encode_masks(masks: Tensor) -> list[dict[str, Any]]:
@@ -50,5 +50,5 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
             raise ValueError(f"run lengths of size {segmentation['size']} on an image of {list(size)}")
         if isinstance(segmentation["counts"], list):
             segmentation = coco_mask.frPyObjects(segmentation, *size)
-        return coco_mask.decode(segmentation).astype(bool)
+        return coco_mask.decode(segmentation).view(bool)
     return fill_polygons(segmentation, size)
