@@ -48,9 +48,9 @@ def _assign(target: float, objects: int, rotated: bool = False) -> Line:
     return Line(target, "assign", case | ({"size": 1024, "classes": 15} if rotated else {"size": 640, "classes": 80}))
 
 
-def _infer(target: float, model: str, candidates: int, threshold: float) -> Line:
-    case = {"model": model, "size": 640, "classes": 80, "candidates": candidates, "threshold": threshold}
-    return Line(target, "infer", case)
+def _infer(target: float, model: str, candidates: int = 3000, threshold: float = 0.001, compiled: bool = False) -> Line:
+    found = {"candidates": candidates, "threshold": threshold}
+    return Line(target, "infer", {"model": model, "size": 640, "classes": 80, "compiled": compiled, **found})
 
 
 LINES = {
@@ -66,9 +66,12 @@ LINES = {
     "pipeline tiny": Line(3, "pipeline", {"model": "rtmdet-tiny", "images": 80}),
     "pipeline s": Line(3, "pipeline", {"model": "rtmdet-s", "images": 80}),
     "pipeline ins-tiny": Line(4, "pipeline", {"model": "rtmdet-ins-tiny", "images": 80}),
-    "infer tiny": _infer(1.6, "rtmdet-tiny", 3000, 0.001),
-    "infer s": _infer(1.4, "rtmdet-s", 3000, 0.001),
-    "infer m": _infer(1.2, "rtmdet-m", 3000, 0.001),
+    "infer tiny": _infer(1.6, "rtmdet-tiny"),
+    "infer s": _infer(1.4, "rtmdet-s"),
+    "infer m": _infer(1.2, "rtmdet-m"),
+    "infer tiny compiled": _infer(1.6, "rtmdet-tiny", compiled=True),  # torch.compile on our side
+    "infer s compiled": _infer(1.4, "rtmdet-s", compiled=True),
+    "infer m compiled": _infer(1.2, "rtmdet-m", compiled=True),
     "infer ins-tiny": _infer(2, "rtmdet-ins-tiny", 100, 0.05),
     "rotated IoU 2000x2000": Line(5, "rotated_iou", {"boxes": 2000}),
     **{

@@ -19,8 +19,8 @@ from rtmdet_lab import (
     Targets,
     build_task,
     create_model,
-    fuse,
     predict,
+    prepare_inference,
     with_overrides,
 )
 from rtmdet_lab.assigners.base import BoxGeometry
@@ -96,7 +96,7 @@ def assign(folder: Path, case: dict[str, Any]) -> Turn:
 def infer(folder: Path, case: dict[str, Any]) -> Turn:
     model = create_model(case["model"], case["classes"])
     model.load_state_dict(torch.load(folder / "weights.pt"))
-    model = fuse(model)
+    model = prepare_inference(model, compiled=case["compiled"])
 
     def turn() -> dict[str, Any]:
         (found,) = predict(model, case["image"], input_size=case["size"])
