@@ -22,7 +22,7 @@ from rtmdet_lab.errors import CheckpointError, DataError, SettingError
 from rtmdet_lab.explore.panel import Panel, View, html_table
 from rtmdet_lab.structures import DensePredictions, Targets
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.training.loop import BEST_NAME, kept_weights
+from rtmdet_lab.training.weights import BEST_NAME, kept_weights
 from rtmdet_lab.transforms.masks import FillOutlines
 from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline

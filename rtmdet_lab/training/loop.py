@@ -27,7 +27,7 @@ from rtmdet_lab.distributed import max_over_processes, mean_over_processes, rank
 from rtmdet_lab.errors import CheckpointError, DataError, StorageError, UserError
 from rtmdet_lab.files import require_writable
 from rtmdet_lab.layers.sync_norm import synchronise_norm
-from rtmdet_lab.models.checkpoints import load_checkpoint, read_checkpoint, save_weights
+from rtmdet_lab.models.checkpoints import read_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.training.ema import ModelEMA
@@ -40,10 +40,9 @@ from rtmdet_lab.training.report import OnlyNotes, Reporter, choose_reporter
 from rtmdet_lab.training.schedule import lr_factor
 from rtmdet_lab.training.stages import Stage, plan_stages
 from rtmdet_lab.training.state import TrainState, has_state, read_state
+from rtmdet_lab.training.weights import BEST_NAME, KEPT_NAME, LAST_NAME, load_best
 
 GPU_CHECK_INTERVAL = 20  # batches between looks at the loss: each look waits for the device
-BEST_NAME, LAST_NAME = "best.safetensors", "last.safetensors"
-KEPT_NAME = "epoch-{:04d}.safetensors"  # of ``train.keep_every``: weights after so many epochs
 
 
 class NonFiniteLossError(UserError, ArithmeticError):
@@ -387,25 +386,6 @@ class _Run:
             f"stopped in {done} of {self.batches}; the state is saved in {self.out_dir}, continue with --resume",
             request.signum,
         )
-
-
-def kept_weights(out_dir: Path) -> dict[int, Path]:
-    """Returns the weight files that ``train.keep_every`` left in a run's folder, by epochs done, the first one first."""
-    found = {}
-    for path in out_dir.glob("epoch-*.safetensors"):
-        number = path.stem.removeprefix("epoch-")
-        if number.isdecimal() and path.name == KEPT_NAME.format(int(number)):
-            found[int(number)] = path
-    return dict(sorted(found.items()))
-
-
-def load_best(weights: nn.Module, out_dir: Path, model: nn.Module) -> None:
-    """Puts the best weights of the run into ``model``; the last ones where nothing was validated."""
-    if (out_dir / BEST_NAME).exists():
-        load_checkpoint(model, out_dir / BEST_NAME)
-    else:
-        model.load_state_dict(weights.state_dict())
-    model.eval()
 
 
 def set_norm_eval(model: nn.Module) -> None:

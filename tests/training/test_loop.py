@@ -20,8 +20,9 @@ from rtmdet_lab.errors import DataError, StorageError
 from rtmdet_lab.models.checkpoints import read_checkpoint
 from rtmdet_lab.training import loop
 from rtmdet_lab.training.interrupt import TrainingInterrupted
-from rtmdet_lab.training.loop import NonFiniteLossError, fit, kept_weights
+from rtmdet_lab.training.loop import NonFiniteLossError, fit
 from rtmdet_lab.training.state import STATE_NAME
+from rtmdet_lab.training.weights import kept_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_runs import STILL, Recorder, Squares, make_task, train, weights_of
