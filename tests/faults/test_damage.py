@@ -11,7 +11,8 @@ import pytest
 from rtmdet_lab.models.checkpoints import read_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_kills import assert_same, error_of, final, run
+from made_kills import error_of, final, run
+from made_runs import assert_same
 from made_sets import assert_one_sentence
 
 NAMES = ("last.state", "earlier.state", "last.safetensors", "best.safetensors", "metrics.jsonl")

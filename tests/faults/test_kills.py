@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_kills import STARTED_NAME, assert_same, final, run, start
+from made_kills import STARTED_NAME, final, run, start
+from made_runs import assert_same
 
 KILLED = -9
 KILLS = int(os.environ.get("RTMDET_LAB_KILLS", 2))  # of the random ones; `make soak` asks for more

@@ -17,8 +17,8 @@ import pytest
 from rtmdet_lab.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_kills import STARTED_NAME, assert_same, error_of, final, run, start
-from made_runs import Squares, train
+from made_kills import STARTED_NAME, error_of, final, run, start
+from made_runs import Squares, assert_same, train
 from made_sets import assert_one_sentence
 
 LOADED = {"train.workers": 1}

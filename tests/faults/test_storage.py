@@ -23,8 +23,8 @@ from rtmdet_lab.training.log import MetricsLog
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_disks import away, fill, small_disk
-from made_kills import assert_same, error_of, final, run
-from made_runs import make_task, train
+from made_kills import error_of, final, run
+from made_runs import assert_same, make_task, train
 from made_sets import assert_one_sentence, write_set
 from made_sweeps import write_experiment
 

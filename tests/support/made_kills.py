@@ -72,23 +72,6 @@ def final(folder: Path) -> dict[str, Any]:
     return {"state": torch.load(folder / state.STATE_NAME, weights_only=True), **kept, "log": lines}
 
 
-def assert_same(first: Any, second: Any, path: str = "") -> None:
-    """Asserts equality to the last bit of everything but measured times."""
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), path
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys(), path
-        for key in first:
-            if key not in ("seconds", "load_seconds", "images_per_s"):
-                assert_same(first[key], second[key], f"{path}.{key}")
-    elif isinstance(first, (list, tuple)):
-        assert len(first) == len(second), path
-        for number, (one, other) in enumerate(zip(first, second, strict=True)):
-            assert_same(one, other, f"{path}[{number}]")
-    else:
-        assert first == second, path
-
-
 class _Telling(report.Silent):
     def __init__(self, folder: Path) -> None:
         self.folder = folder

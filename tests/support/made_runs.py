@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,3 +73,20 @@ def train(folder: Path, task=None, *, source=None, val=None, reporter=None, resu
 
 def weights_of(model) -> dict[str, torch.Tensor]:
     return {key: value.detach().clone() for key, value in model.state_dict().items()}
+
+
+def assert_same(first: Any, second: Any, path: str = "") -> None:
+    """Asserts equality to the last bit of everything but measured times."""
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            if key not in ("seconds", "load_seconds", "images_per_s"):
+                assert_same(first[key], second[key], f"{path}.{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), path
+        for number, (one, other) in enumerate(zip(first, second, strict=True)):
+            assert_same(one, other, f"{path}[{number}]")
+    else:
+        assert first == second, path

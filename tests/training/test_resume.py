@@ -21,6 +21,8 @@ from rtmdet_lab.training.report import Silent
 from rtmdet_lab.training.state import STATE_NAME
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from made_runs import assert_same
 from sources import Squares
 
 SETTINGS = {
@@ -66,22 +68,6 @@ def run(folder: Path, stop_after: tuple[int, int] | None = None, resume=False, *
 
 def final_state(folder: Path) -> dict:
     return torch.load(folder / STATE_NAME, weights_only=True)
-
-
-def assert_same(first, second, path=""):
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), path
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys(), path
-        for key in first:
-            if key not in ("seconds", "load_seconds", "images_per_s"):
-                assert_same(first[key], second[key], f"{path}.{key}")
-    elif isinstance(first, (list, tuple)):
-        assert len(first) == len(second), path
-        for number, (one, other) in enumerate(zip(first, second, strict=True)):
-            assert_same(one, other, f"{path}[{number}]")
-    else:
-        assert first == second, path
 
 
 @pytest.fixture(scope="module")
