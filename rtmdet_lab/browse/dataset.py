@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,8 @@ from rtmdet_lab.errors import DataError
 TRUTH = "ground_truth"
 INFO = "rtmdet_lab"  # our part of a data set's own notes
 BATCH = 100  # images per write
-OPACITY = 0.2  # of masks and outlines in the App
+OPACITY = 0.2  # of masks and outlines in the App: what lies beneath must stay visible, with hundreds side by side
+TRUTH_COLOR, RUN_COLORS = "#00e676", ("#ff9100", "#ff4fd8", "#40c4ff", "#ffee58")
 _EDITED = ("label", "bounding_box", "points", "mask")  # what the App lets a user change in a label
 _TAKEN = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", "image_id", TRUTH}
 
@@ -68,6 +70,7 @@ def put(sources: Sequence[Source], name: str | None = None, progress: Progress |
             done = _put_run(fiftyone, dataset, source, field, changed, (done, total), progress)
             changed = False  # the labels are now those of the file as it is
         dataset.reload()
+        _choose_colors(fiftyone, dataset)
         save_views(dataset, dataset.info[INFO]["runs"])
     return dataset, list(dict.fromkeys(notes))
 
@@ -123,10 +126,19 @@ def _open(fiftyone: Any, name: str, source: Source) -> tuple[Any, bool]:
         "runs": runs,
     }
     dataset.default_classes = list(source.classes)
-    # What lies beneath a filled outline or a mask must stay visible, with hundreds of them side by side.
-    dataset.app_config.color_scheme = fiftyone.ColorScheme(opacity=OPACITY)
     dataset.save()
     return dataset, changed
+
+
+def _choose_colors(fiftyone: Any, dataset: Any) -> None:
+    """Gives ground truth and runs colors that are seen on dark and on light images; those a user chose stay."""
+    scheme = dataset.app_config.color_scheme or fiftyone.ColorScheme(opacity=OPACITY, color_by="field")
+    chosen = {one["path"] for one in scheme.fields or []}
+    colors = {TRUTH: TRUTH_COLOR, **dict(zip(dataset.info[INFO]["runs"], itertools.cycle(RUN_COLORS)))}
+    new = [{"path": field, "fieldColor": color} for field, color in colors.items() if field not in chosen]
+    scheme.fields = [*(scheme.fields or []), *new]
+    dataset.app_config.color_scheme = scheme
+    dataset.save()
 
 
 def _put_images(fiftyone: Any, dataset: Any, sources: Sequence[Source], changed: bool) -> list[str]:

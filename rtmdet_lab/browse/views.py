@@ -10,6 +10,7 @@ from rtmdet_lab.browse.labels import list_name
 from rtmdet_lab.browse.source import KIND
 
 TRUTH = "ground_truth"
+SHOWN = 0.3  # least score of detections beside missed objects: hundreds of lower ones would hide the image
 CONFIDENT = 0.5  # least score of a confident mistake
 POOR_MASK = 0.5  # most boundary IoU of a poor mask
 NEAR = 0.1  # most distance of a right position, of the box's size
@@ -46,15 +47,15 @@ def _views(dataset: Any, runs: Mapping[str, Mapping[str, Any]]) -> Iterator[tupl
     from fiftyone import ViewField
 
     for field, run in runs.items():
-        yield from ((f"{field}: {name}", told, view) for name, told, view in _of_run(dataset, field, run["kind"], ViewField))
+        others = [one for one in runs if one != field]
+        for name, told, view in _of_run(dataset, field, run["kind"], ViewField):
+            yield f"{field}: {name}", told, view.exclude_fields(others) if others else view
     for first, second in itertools.permutations(runs, 2):
         only = (ViewField(f"missed_{second}") == True) & (ViewField(f"missed_{first}") == False)  # noqa: E712
-        view = dataset.filter_labels(TRUTH, only)
-        yield (
-            f"{first} found, {second} missed",
-            "Objects that only one of the two runs found.",
-            _most(view, TRUTH, runs, first),
-        )
+        view = _plain(_most(dataset.filter_labels(TRUTH, only), TRUTH, runs, first), first, second)
+        others = [one for one in runs if one not in (first, second)]
+        told = f"Objects that only one of the two runs found; detections of {SHOWN} and more."
+        yield f"{first} found, {second} missed", told, view.exclude_fields(others) if others else view
 
 
 def _of_run(dataset: Any, field: str, kind: str, value: Callable[[str], Any]) -> Iterator[tuple[str, str, View]]:
@@ -67,12 +68,14 @@ def _of_run(dataset: Any, field: str, kind: str, value: Callable[[str], Any]) ->
 
     mistaken = value(KIND).is_in(["class", "localization", "class and localization", "duplicate", "background"])
     worst = dataset.match(value(f"{field}_mistakes") > 0).sort_by(f"{field}_mistakes", reverse=True)
-    yield "worst images", "Most objects missed and most score in wrong detections first.", worst
+    told = f"Most objects missed and most score in wrong detections first; detections of {SHOWN} and more."
+    yield "worst images", told, _plain(worst, field)
     confident = mistaken & (value("confidence") >= CONFIDENT)
     yield "confident mistakes", f"Wrong detections with a score of {CONFIDENT} or more, the surest first.", wrong(confident)
     large = (value(f"missed_{field}") == True) & (value("size") == "large")  # noqa: E712
     missed = _most(dataset.filter_labels(TRUTH, large), TRUTH, {field: {"kind": kind}}, field)
-    yield "missed large objects", "Objects of 96 x 96 pixels or more that nothing found.", missed
+    told = f"Objects of 96 x 96 pixels or more that nothing found; detections of {SHOWN} and more."
+    yield "missed large objects", told, _plain(missed, field)
     confused = value(KIND).is_in(["class", "class and localization"])
     yield "class confusions", "On an object, but of another class.", wrong(confused)
     yield "duplicates", "On an object that a better detection found already.", wrong(value(KIND) == "duplicate")
@@ -84,6 +87,15 @@ def _of_run(dataset: Any, field: str, kind: str, value: Callable[[str], Any]) ->
     if rotated:
         turned = (value("offset") <= NEAR) & (value("angle_error") >= TURNED)
         yield "right position, wrong angle", "Centered on the object, turned by 10 degrees or more.", wrong(turned)
+
+
+def _plain(view: View, *fields: str) -> View:
+    """Returns a view of the same images without the detections of ``fields`` that have a low score."""
+    from fiftyone import ViewField
+
+    for field in fields:
+        view = view.filter_labels(field, ViewField("confidence") >= SHOWN, only_matches=False)
+    return view
 
 
 def _most(view: View, field: str, runs: Mapping[str, Mapping[str, Any]], run: str) -> View:

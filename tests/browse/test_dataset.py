@@ -204,3 +204,22 @@ def test_two_at_once_make_one_data_set(tmp_path, name, database):
     size, objects, found = counts(dataset)
     assert (size, objects, sorted(found)) == (40, [2] * 40, [0] + [3] * 39)
     assert set(dataset.info["rtmdet_lab"]["runs"]) == {"k5", "k7"}
+
+
+def test_runs_have_colors_of_their_own_and_those_a_user_chose_stay(tmp_path, name):
+    def colors(dataset) -> dict[str, str]:
+        dataset.reload()
+        return {one["path"]: one["fieldColor"] for one in dataset.app_config.color_scheme.fields}
+
+    dataset, _ = put([made_source(tmp_path, "k5"), made_source(tmp_path, "k7")], name)
+    first = colors(dataset)
+    assert list(first) == ["ground_truth", "k5", "k7"]
+    assert len(set(first.values())) == 3
+    dataset.app_config.color_scheme.fields[1]["fieldColor"] = "#123456"
+    dataset.app_config.color_scheme.opacity = 0.9
+    dataset.save()
+    dataset, _ = put([made_source(tmp_path, "k9")], name)
+    later = colors(dataset)
+    assert list(later) == ["ground_truth", "k5", "k7", "k9"]
+    assert later["k5"] == "#123456"
+    assert dataset.app_config.color_scheme.opacity == 0.9

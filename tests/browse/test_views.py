@@ -67,6 +67,29 @@ def test_two_runs_disagree_where_only_one_found_an_object(tmp_path):
     assert shown(open_view(dataset, "k7 found, k5 missed"), "ground_truth") == [[("dog", "large")]]
 
 
+def test_views_of_one_run_leave_out_the_others(tmp_path):
+    dataset = made(tmp_path, "k5", "k7", "k9")
+    runs = {"k5", "k7", "k9"}
+    for name in dataset.list_saved_views():
+        kept = runs & set(dataset.load_saved_view(name).get_field_schema())
+        assert kept == ({name.split(":")[0]} if ":" in name else {name[:2], name.split(", ")[1][:2]}), name
+        assert {"ground_truth", "image_id"} <= set(dataset.load_saved_view(name).get_field_schema())
+
+
+def test_detections_of_low_score_do_not_hide_missed_objects(tmp_path):
+    dataset = made(tmp_path, "k5", "k7")
+    for sample in dataset:
+        for number, one in enumerate(sample["k5"].detections):
+            one.confidence = 0.29 if number else 0.3
+        sample.save()
+    whole = [len(sample["k5"].detections) for sample in dataset]
+    assert max(whole) > 1
+    for name in ("k5: worst images", "k5: missed large objects", "k5 found, k7 missed", "k7 found, k5 missed"):
+        view = dataset.load_saved_view(name)
+        assert len(view) > 0
+        assert all(len(sample["k5"].detections) == min(whole[int(sample["image_id"][-1])], 1) for sample in view), name
+
+
 def test_a_view_is_opened_by_its_short_name_unless_two_runs_have_it(tmp_path):
     dataset = made(tmp_path, "k5", "k7")
     with pytest.raises(UnknownNameError, match="ambiguous: there are 'k5: duplicates', 'k7: duplicates'"):
