@@ -27,7 +27,7 @@ from rtmdet_lab.errors import DataError
 TRUTH = "ground_truth"
 INFO = "rtmdet_lab"  # our part of a data set's own notes
 BATCH = 100  # images per write
-OPACITY = 0.2  # of masks and outlines in the App: what lies beneath must stay visible, with hundreds side by side
+FILLED_OPACITY = 0.2  # in the App: what lies beneath masks and outlines must stay visible, with hundreds side by side
 TRUTH_COLOR, RUN_COLORS = "#00e676", ("#ff9100", "#ff4fd8", "#40c4ff", "#ffee58")
 _EDITED = ("label", "bounding_box", "points", "mask")  # what the App lets a user change in a label
 _TAKEN = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", "image_id", TRUTH}
@@ -132,9 +132,11 @@ def _open(fiftyone: Any, name: str, source: Source) -> tuple[Any, bool]:
 
 def _choose_colors(fiftyone: Any, dataset: Any) -> None:
     """Gives ground truth and runs colors that are seen on dark and on light images; those a user chose stay."""
-    scheme = dataset.app_config.color_scheme or fiftyone.ColorScheme(opacity=OPACITY, color_by="field")
+    runs = dataset.info[INFO]["runs"]
+    opacity = FILLED_OPACITY if any(run["kind"] != "bbox" for run in runs.values()) else 1.0
+    scheme = dataset.app_config.color_scheme or fiftyone.ColorScheme(opacity=opacity, color_by="field")
     chosen = {one["path"] for one in scheme.fields or []}
-    colors = {TRUTH: TRUTH_COLOR, **dict(zip(dataset.info[INFO]["runs"], itertools.cycle(RUN_COLORS)))}
+    colors = {TRUTH: TRUTH_COLOR, **dict(zip(runs, itertools.cycle(RUN_COLORS)))}
     new = [{"path": field, "fieldColor": color} for field, color in colors.items() if field not in chosen]
     scheme.fields = [*(scheme.fields or []), *new]
     dataset.app_config.color_scheme = scheme

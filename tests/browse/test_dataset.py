@@ -206,6 +206,12 @@ def test_two_at_once_make_one_data_set(tmp_path, name, database):
     assert set(dataset.info["rtmdet_lab"]["runs"]) == {"k5", "k7"}
 
 
+@pytest.mark.parametrize("kind", ["segm", "rotated"])
+def test_what_is_filled_lets_the_image_through(tmp_path, name, kind):
+    dataset, _ = put([made_source(tmp_path, "k5", kind)], name)
+    assert 0 < dataset.app_config.color_scheme.opacity < 0.5
+
+
 def test_runs_have_colors_of_their_own_and_those_a_user_chose_stay(tmp_path, name):
     def colors(dataset) -> dict[str, str]:
         dataset.reload()
@@ -213,6 +219,7 @@ def test_runs_have_colors_of_their_own_and_those_a_user_chose_stay(tmp_path, nam
 
     dataset, _ = put([made_source(tmp_path, "k5"), made_source(tmp_path, "k7")], name)
     first = colors(dataset)
+    assert dataset.app_config.color_scheme.opacity == 1
     assert list(first) == ["ground_truth", "k5", "k7"]
     assert len(set(first.values())) == 3
     dataset.app_config.color_scheme.fields[1]["fieldColor"] = "#123456"
