@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from rtmdet_lab.config import from_dict
-from rtmdet_lab.distributed import process_group, rank
+from rtmdet_lab.distributed import process_group
 from rtmdet_lab.errors import UserError
 from rtmdet_lab.experiment import run
 from rtmdet_lab.files import read_json
@@ -23,17 +23,18 @@ def main(path: Path) -> int:
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
         work["resume"] = "auto"
     events = EventLines()
+    first = int(os.environ.get("RANK", 0)) == 0  # known after the processes have parted, too
     try:
         with process_group():
             run(config, work.pop("out_dir"), reporter=events, **work)
-            if rank() == 0:
+            if first:
                 events.tell("done")
         return 0
     except UserError as error:
         events.tell("refused", kind=_kind(error), message=str(error))
         return 2
     except TrainingInterrupted as error:
-        if rank() == 0:
+        if first:
             events.tell("interrupted", message=str(error), signum=error.exit_code - 128)
         return error.exit_code
     except Exception as error:  # told, because a process that just ends is started again

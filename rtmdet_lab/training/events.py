@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -41,21 +42,22 @@ class EventLines:
     def tell(self, event: str, **details: Any) -> None:
         """Writes an event; where nobody reads any more, asks the training to save its state and stop."""
         try:
-            print(MARK + json.dumps({"event": event, **details}), file=self.stream, flush=True)
+            # Line and end in one piece: other processes write to the same place.
+            self.stream.write(f"{MARK}{json.dumps({'event': event, **details})}\n")
+            self.stream.flush()
         except BrokenPipeError:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def read_event(line: str) -> dict[str, Any] | None:
-    """Returns the event of a line, or None for any other text."""
-    _, mark, text = line.partition(MARK)
-    if not mark:
-        return None
-    try:
-        event = json.loads(text)
-    except json.JSONDecodeError:  # two processes wrote at once
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
+def read_events(line: str) -> list[dict[str, Any]]:
+    """Returns the events of a line: none in any other text, several where processes wrote at once."""
+    found = []
+    for text in line.split(MARK)[1:]:
+        with contextlib.suppress(json.JSONDecodeError):  # another process wrote into it
+            event, _ = json.JSONDecoder().raw_decode(text)
+            if isinstance(event, dict) and "event" in event:
+                found.append(event)
+    return found
 
 
 def replay(event: Mapping[str, Any], reporter: Reporter) -> bool:

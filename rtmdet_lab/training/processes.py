@@ -19,7 +19,7 @@ from typing import Any
 from rtmdet_lab import errors
 from rtmdet_lab.errors import SettingError, UserError
 from rtmdet_lab.files import require_writable, write_json
-from rtmdet_lab.training.events import read_event, replay
+from rtmdet_lab.training.events import read_events, replay
 from rtmdet_lab.training.interrupt import TrainingInterrupted
 from rtmdet_lab.training.report import Reporter
 
@@ -65,15 +65,16 @@ def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter:
         try:
             with passed_on(process):
                 for line in process.stdout:
-                    event = read_event(line)
-                    if event is None:
+                    events = read_events(line)
+                    if not events:
                         print(line, end="", flush=True)
-                    elif event["event"] == "done":
-                        done = True  # whatever a signal that came too late makes of the exit code
-                    elif not replay(event, reporter) and failure is None:
-                        failure = _failure(event, out_dir / LOG_NAME)
-                        if not isinstance(failure, TrainingInterrupted):
-                            process.terminate()  # or it would be tried again
+                    for event in events:
+                        if event["event"] == "done":
+                            done = True  # whatever a signal that came too late makes of the exit code
+                        elif not replay(event, reporter) and failure is None:
+                            failure = _failure(event, out_dir / LOG_NAME)
+                            if not isinstance(failure, TrainingInterrupted):
+                                process.terminate()  # or it would be tried again
                 code = process.wait()
         finally:
             reporter.close()

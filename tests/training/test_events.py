@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from rtmdet_lab.training.events import EventLines, read_event, replay
+from rtmdet_lab.training.events import EventLines, read_events, replay
 from rtmdet_lab.training.interrupt import InterruptRequest
 from rtmdet_lab.training.report import Silent
 
@@ -35,7 +35,7 @@ def test_every_call_arrives():
     calls = Calls()
     lines = stream.getvalue().split("\n")[:-1]  # splitlines would split at the mark as well
     assert len(lines) == 6
-    assert all(replay(read_event(line), calls) for line in lines)
+    assert all(replay(event, calls) for line in lines for event in read_events(line))
     assert calls.made == [
         ("start", (), {"epochs": 3, "batches": 10, "first_epoch": 0, "title": "a set with\ntwo lines"}),
         ("step", (), {"epoch": 0, "batch": 1, "losses": {"loss_cls": 0.25}, "lr": 0.004}),
@@ -48,11 +48,27 @@ def test_every_call_arrives():
 
 @pytest.mark.parametrize("line", ["", "plain text", "\x1e", "\x1e{broken", "\x1e[1]", '\x1e{"other": 1}'])
 def test_other_text_is_no_event(line):
-    assert read_event(line) is None
+    assert read_events(line) == []
 
 
 def test_event_after_text_without_a_line_end_is_found():
-    assert read_event('Done.\x1e{"event": "close"}') == {"event": "close"}
+    assert read_events('Done.\x1e{"event": "close"}') == [{"event": "close"}]
+
+
+def test_events_of_two_processes_on_one_line_are_both_found():
+    line = '\x1e{"event": "close"}\x1e{"event": "note", "message": "a {b} c"} and text\x1e{"event": "ste'
+    assert read_events(line) == [{"event": "close"}, {"event": "note", "message": "a {b} c"}]
+
+
+def test_an_event_is_written_in_one_piece():
+    class Pieces(io.StringIO):
+        def write(self, text):
+            pieces.append(text)
+
+    pieces = []
+    EventLines(Pieces()).note("hello")
+    assert len(pieces) == 1
+    assert pieces[0].endswith("\n")
 
 
 def test_what_is_no_report_is_left_to_the_caller():
