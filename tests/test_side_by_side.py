@@ -39,9 +39,12 @@ def script():
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("set")
     (folder / "train").mkdir()
-    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / "train/1.jpg")
-    listed = content([image(1, file_name="1.jpg")], [annotation(number, 1) for number in range(1, 7)])
+    numbers = range(1, 9)  # images of a training step
+    for number in numbers:
+        pixels = np.random.default_rng(number).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"train/{number}.jpg")
+    images = [image(number, file_name=f"{number}.jpg") for number in numbers]
+    listed = content(images, [annotation(10 * number + count, number) for number in numbers for count in range(6)])
     for part in ("train", "val"):
         write_annotations(folder / f"annotations/instances_{part}.json", listed)
     (folder / "val").symlink_to(folder / "train")
