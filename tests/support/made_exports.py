@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -69,6 +71,7 @@ test_settings.__test__ = False
 def exported(task: str, target: str = "onnx", output: str | None = None, **settings) -> Path:
     """Returns the file of ``finder(task)`` for a target; settings as in ``TestConfig``."""
     folder = Path(mkdtemp(prefix="made-exports-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     plan = make_plan(task, target, test_settings(task, **settings), CLASSES, output)
     path = folder / f"network{SUFFIXES[target]}"
     export_model(finder(task), plan, path)
