@@ -39,7 +39,7 @@ from rtmdet_lab.training.optim import build_optimizer
 from rtmdet_lab.training.report import OnlyNotes, Reporter, choose_reporter
 from rtmdet_lab.training.schedule import lr_factor
 from rtmdet_lab.training.stages import Stage, plan_stages
-from rtmdet_lab.training.state import TrainState, has_state, read_state
+from rtmdet_lab.training.state import BufferCopy, TrainState, has_state, read_state
 from rtmdet_lab.training.weights import BEST_NAME, KEPT_NAME, LAST_NAME, load_best
 
 GPU_CHECK_INTERVAL = 20  # batches between looks at the loss: each look waits for the device
@@ -201,6 +201,8 @@ class _Run:
                 group_start = state.batch - state.batch % config.accumulate
                 group = min(config.accumulate, self.batches - group_start)
                 group_done = state.batch + 1 == group_start + group
+                if state.batch == group_start and not group_done:
+                    self.group_begin = BufferCopy(state.model)
                 with contextlib.nullcontext() if group_done or world_size() == 1 else self.network.no_sync():
                     losses = self.forward_backward(images, targets, group)
                 pending.append((state.batch, losses, [target.meta.image_id for target in targets]))
@@ -210,6 +212,8 @@ class _Run:
                 if group_done:
                     lr = self.optimizer_step()
                 asked = request.signum is not None and world_size() == 1  # several processes look and stop together
+                if asked and not group_done:
+                    raise _NoBatch from StopWaiting()
                 if group_done and (len(pending) >= check or state.batch == self.batches or asked):
                     self.look_at(pending, begin)
                 if group_done and not pending:
@@ -239,6 +243,8 @@ class _Run:
         """Saves the state after the last optimizer step, where the next batch does not come."""
         state = self.state
         done = state.batch if state.batch == self.batches else state.batch - state.batch % self.config.train.accumulate
+        if done < state.batch:  # the batches of an unfinished group are drawn again: the norms must not have seen them
+            self.group_begin.put_back(state.model)
         self.look_at([one for one in pending if one[0] < done], begin)
         pending.clear()
         state.batch = done

@@ -96,6 +96,20 @@ class TrainState:
             torch.cuda.set_rng_state_all([one.cpu() for one in content["cuda_rng"]])
 
 
+class BufferCopy:
+    """A model's buffers and the random state at one moment: what batches change before the weights are updated."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.buffers = [buffer.clone() for buffer in model.buffers()]
+        self.random = torch.get_rng_state()
+
+    @torch.no_grad()
+    def put_back(self, model: nn.Module) -> None:
+        for buffer, before in zip(model.buffers(), self.buffers, strict=True):
+            buffer.copy_(before)
+        torch.set_rng_state(self.random)
+
+
 def has_state(folder: Path) -> bool:
     """Whether ``folder`` holds a run, be its state whole or not."""
     return any((folder / name).exists() for name in (STATE_NAME, EARLIER_NAME))

@@ -97,6 +97,32 @@ def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weight
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signal_inside_a_group_of_batches_is_answered_after_the_batch(tmp_path, monkeypatch, signum, workers):
+    settings = {"train.workers": workers, "train.accumulate": 3, "train.batch_size": 2}
+    extra = settings | {"train.epochs": 2, "train.weak_epochs": 0}
+    run(tmp_path / "whole", **extra)
+    task, losses = make_task(**extra), []
+    criterion = task.criterion
+
+    def with_signal(*inputs):
+        losses.append(criterion(*inputs))
+        if len(losses) == 5:  # the second batch of the second group
+            os.kill(os.getpid(), signum)
+        return losses[-1]
+
+    monkeypatch.setattr(task, "criterion", with_signal)
+    with pytest.raises(TrainingInterrupted) as stopped:
+        fit(task, Squares(14), Squares(6, seed=1), tmp_path / "parts", reporter=Silent())
+    assert stopped.value.exit_code == 128 + signum
+    assert len(losses) == 5
+    parts = final_state(tmp_path / "parts")
+    assert (parts["batch"], parts["step"]) == (3, 1)
+    run(tmp_path / "parts", resume="auto", **extra)
+    assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
+
+
 def test_metrics_log_has_each_epoch_once_after_a_resume(tmp_path):
     with pytest.raises(TrainingInterrupted):
         run(tmp_path, stop_after=(1, 1), **SHORT)
