@@ -6,10 +6,15 @@ elsewhere and go on from the state the lost one saved. Both libraries are extras
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
+import queue
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +27,9 @@ from rtmdet_lab.training.interrupt import InterruptRequest
 
 LOST_NODE_RETRIES = 10  # per run; beside the retries for runs that fail by themselves
 POLL_S = 1.0
+SILENCE_S = 60.0  # after which the process that talks to Ray is believed to hang
+STOP_S = 10.0
+HEAD_WAIT_S = 30 * 60.0
 TAKEN_WAIT_S = 5.0
 
 
@@ -30,54 +38,105 @@ def run_ray(
 ) -> int | None:
     """Brings every run to its end on a Ray cluster; returns the signal that stopped the sweep early, or None.
 
+    A cluster that is lost, as when its head starts again, is joined again; what ran there goes on from its last state.
+
     Args:
         gpus_per_run, cpus_per_run: what Ray reserves for a run.
         address: of the cluster; "auto" takes the one this machine belongs to, "local" starts one here.
 
     Raises:
-        SettingError: Ray is not installed, or there is no cluster.
+        SettingError: Ray is not installed, there is no cluster, or it did not come back.
     """
     ray = _extra("ray")
-    own = not ray.is_initialized()
-    if own:
-        try:
-            ray.init(address=None if address == "local" else address, log_to_driver=False)
-        except ConnectionError:
-            raise SettingError(
-                f"no Ray cluster at {address!r}: start one with `ray start --head`, or name it with --address"
-            ) from None
+    if ray.is_initialized():
+        address = ray.get_runtime_context().gcs_address
     options = {"num_cpus": cpus_per_run, "num_gpus": gpus_per_run, "max_retries": LOST_NODE_RETRIES}
-    work = _work_in_process
-
-    def work_here(run: Run) -> int:
-        return work(run)
-
-    task = ray.remote(**options)(work_here)
-    waiting = {task.remote(run): run for run in runs}
-    try:
-        with InterruptRequest() as request:
-            while waiting:
-                if request.signum:
-                    for reference in waiting:
-                        ray.cancel(reference, force=True)
-                    return request.signum
-                ready, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_S)
-                for reference in ready:
-                    run = waiting.pop(reference)
-                    try:
-                        code = ray.get(reference)
-                        reason = reason_of(run)
-                    except ray.exceptions.RayError as error:
-                        code, reason = FAILED, f"{type(error).__name__}: the machine was lost too often"
-                    if code == TAKEN and finished_record(run) is None:
-                        waiting[task.remote(run)] = run  # of another sweep, or of a machine believed lost
-                    else:
-                        tracker.ended(run, code, reason)
-                tracker.running(list(waiting.values()))
-    finally:
-        if own:
-            ray.shutdown()
+    left, joined, lost_at = list(runs), False, 0.0
+    with InterruptRequest() as request:
+        while left:
+            order = {"runs": tuple(left), "work": _work_in_process, "options": options, "address": address}
+            reason = "no answer"
+            with RayDriver(order) as driver:
+                for event in driver.events():
+                    if request.signum:
+                        return request.signum
+                    if "joined" in event:
+                        joined, lost_at = True, 0.0
+                        address = address if address == "local" else event["joined"]
+                    elif "ended" in event:
+                        run = order["runs"][event["ended"]]
+                        left.remove(run)
+                        tracker.ended(run, event["code"], event["reason"] or reason_of(run))
+                    reason = event.get("absent", reason)
+                    tracker.running(tracker.begun(left))
+            if not left:
+                break
+            if not joined:
+                raise SettingError(
+                    f"no Ray cluster at {address!r} ({reason}): start one with `ray start --head`, or name it with --address"
+                )
+            if not lost_at:
+                lost_at = time.monotonic()
+                tracker.note(f"lost    the Ray cluster at {address}: waiting for it, {len(left)} runs to go")
+            if time.monotonic() - lost_at > HEAD_WAIT_S:
+                raise SettingError(
+                    f"the Ray cluster at {address} did not come back within {HEAD_WAIT_S / 60:.0f} minutes: start it and "
+                    f"repeat the command, which goes on with the {len(left)} runs that are left"
+                )
+            time.sleep(POLL_S)
     return None
+
+
+class RayDriver:
+    """Context with the process that talks to Ray, told to stop at its end."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        from ray import cloudpickle
+
+        command = [sys.executable, "-m", "rtmdet_lab.sweep.ray_driver"]
+        environment = worker_environment(order["runs"][0])
+        # A session of its own: Ctrl-C reaches this process, which then ends that one in order.
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self.lines: queue.Queue[bytes | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        with contextlib.suppress(BrokenPipeError):  # it is dead already, which the reader sees
+            self.process.stdin.write(cloudpickle.dumps(order))
+            self.process.stdin.flush()
+
+    def __enter__(self) -> RayDriver:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yields what the process tells, at least an empty event a second, until it ends or falls silent."""
+        heard = time.monotonic()
+        while time.monotonic() - heard < SILENCE_S:
+            try:
+                line = self.lines.get(timeout=POLL_S)
+            except queue.Empty:
+                yield {}
+                continue
+            if line is None:
+                return
+            heard = time.monotonic()
+            with contextlib.suppress(ValueError):  # a line that death cut short
+                yield json.loads(line)
+        self.process.kill()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
 
 
 def run_slurm(
@@ -132,7 +191,7 @@ def run_slurm(
                     tracker.ended(run, handle.result(), reason_of(run))
                 except Exception as error:  # submitit wraps whatever ended the job
                     tracker.ended(run, FAILED, str(error).strip().splitlines()[-1])
-            tracker.running([run for _, run in waiting])
+            tracker.running(tracker.begun([run for _, run in waiting]))
             time.sleep(0.0 if executor == "debug" else POLL_S)
     return None
 

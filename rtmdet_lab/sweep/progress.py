@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rtmdet_lab.sweep.plan import Run, finished_record
+from rtmdet_lab.sweep.plan import SPEC_NAME, Run, finished_record
+from rtmdet_lab.sweep.worker import DONE
 from rtmdet_lab.training.report import bar, minutes
 
 # Images a second of one run at laptop size on one processor core, until the sweep has measured its own.
 ASSUMED_IMAGES_PER_S = 30.0
 START_S = 12.0  # notebook, imports, data
+LATE_S = 90.0  # how long a network folder may hide from one machine what another has written
+SHOWN = 4  # runs in one line
 
 
 def epochs_done(run: Run) -> tuple[int, float]:
@@ -29,6 +32,14 @@ def epochs_done(run: Run) -> tuple[int, float]:
         except (ValueError, KeyError, TypeError):  # a line that is being written
             continue
     return len(seconds), sum(seconds)
+
+
+def _order_written(run: Run) -> int:
+    """Returns when the file that a worker reads was written, in ns; 0 where there is none."""
+    try:
+        return (Path(run.folder) / SPEC_NAME).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def estimate_s(runs: Sequence[Run], pending: Sequence[Run], jobs: int) -> float:
@@ -56,8 +67,15 @@ class Tracker:
     failed: dict[str, str] = field(default_factory=dict)  # name to reason
     last: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.orders = {run.folder: _order_written(run) for run in self.runs}
+
     def ended(self, run: Run, code: int, reason: str = "") -> None:
-        record = finished_record(run)
+        """Notes the end of a run; ``reason`` is why it failed. A worker that reports success is given time to be seen."""
+        record, begin = finished_record(run), time.monotonic()
+        while record is None and code == DONE and time.monotonic() - begin < LATE_S:
+            time.sleep(0.5)
+            record = finished_record(run)
         if record is not None:
             self.done.add(run.folder)
             self.failed.pop(run.folder, None)
@@ -68,7 +86,15 @@ class Tracker:
             self.failed[run.folder] = why
             self._print(f"failed  {run.name}: {why}")
 
+    def note(self, line: str) -> None:
+        self._print(line)
+
+    def begun(self, runs: Sequence[Run]) -> list[Run]:
+        """Returns those of the ``runs`` that a worker has taken up since this object was made, wherever it works."""
+        return [run for run in runs if _order_written(run) != self.orders[run.folder]]
+
     def running(self, active: Sequence[Run], force: bool = False) -> None:
+        """Prints how far the sweep is and which runs are worked on, unless it did so a moment ago."""
         now = time.monotonic()
         if now - self.last < self.interval_s and not force:
             return
@@ -80,7 +106,8 @@ class Tracker:
             for run in self.runs
             if run.folder not in self.failed
         ) / max(len(self.runs), 1)
-        each = "; ".join(f"{run.name}: epoch {epochs_done(run)[0]}/{run.epochs}" for run in active) or "waiting"
+        each = "; ".join(f"{run.name}: epoch {epochs_done(run)[0]}/{run.epochs}" for run in active[:SHOWN]) or "waiting"
+        each += f"; and {len(active) - SHOWN} more" if len(active) > SHOWN else ""
         failed = f", {len(self.failed)} failed" if self.failed else ""
         self._print(f"{bar(share)} {len(self.done)}/{len(self.runs)} done{failed}, about {left} left   {each}")
 
