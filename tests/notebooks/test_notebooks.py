@@ -136,6 +136,26 @@ def test_train_takes_any_setting(quickstart, tmp_path):
     assert pictures(notebook) == 1
 
 
+@pytest.mark.slow
+def test_train_on_two_processes_learns_what_one_learns(quickstart, tmp_path):
+    folder, _ = quickstart
+    settings = {"input_size": 96, "mosaic_cache": 4, "mixup_cache": 4}
+    overrides = {f"augment.{name}": value for name, value in settings.items()}
+    overrides |= {"train.epochs": 2, "train.weak_epochs": 1, "train.batch_size": 4, "train.workers": 0}
+    shared = {"model": "rtmdet-nano", "data_dir": folder / "data", "overrides": overrides, "device": "cpu"}
+    one = execute("30_train", tmp_path, out_dir=tmp_path / "one", **shared)
+    two = execute("30_train", tmp_path, out_dir=tmp_path / "two", num_processes=2, **shared)
+    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    assert len(second["history"]) == 2
+    assert second["history"][0]["step"] == first["history"][0]["step"]
+    assert (tmp_path / "two" / "figures" / "history.png").stat().st_size > 5000
+    for notebook in (one, two):  # the same report, epoch by epoch, as the run goes on
+        text = printed(notebook)
+        assert "epoch 1/2" in text
+        assert "epoch 2/2" in text
+        assert pictures(notebook) == 1
+
+
 def test_evaluate_scores_what_the_quickstart_trained(quickstart, tmp_path):
     folder, _ = quickstart
     notebook = execute(
