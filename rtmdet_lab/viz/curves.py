@@ -28,9 +28,12 @@ def plot_history(history: Sequence[dict[str, Any]], epochs: int | None = None, t
             metric_ax.plot([record["epoch"] + 1 for record in validated], values, marker="o", markersize=3, label=name)
     metric_ax.set_title("validation", fontsize=10)
     metric_ax.set_ylim(bottom=0)
-    lr_ax.plot(number, [record["lr"] for record in history], color="0.35", marker=".")
+    if not validated:
+        metric_ax.text(0.5, 0.5, "none so far", transform=metric_ax.transAxes, ha="center", fontsize=9, color="0.4")
+    rates = [record["lr"] for record in history]
+    lr_ax.plot(number, rates, color="0.35", marker=".")
     lr_ax.set_title("learning rate", fontsize=10)
-    lr_ax.set_ylim(bottom=0)
+    lr_ax.set_ylim(0, 1.08 * max(rates, default=0) or 1)
     lr_ax.yaxis.set_major_formatter("{x:.2g}")
     weak = [record["epoch"] + 1 for record in history if record["stage"] == "weak"]
     for ax in (loss_ax, metric_ax, lr_ax):

@@ -69,6 +69,16 @@ def test_run_that_was_never_validated_has_an_empty_plot_and_no_complaint():
     figure = plot_history(history(3, every=99))
     figure.canvas.draw()
     assert not figure.axes[1].lines
+    assert [text.get_text() for text in figure.axes[1].texts] == ["none so far"]
+    assert not list(plot_history(history(3)).axes[1].texts)
+
+
+@pytest.mark.parametrize("rates", [[1e-3, 1e-3], [1e-3, 9e-4, 1e-4], [0.0]])
+def test_learning_rates_lie_inside_their_plot(rates):
+    records = [record | {"lr": rate} for record, rate in zip(history(len(rates)), rates, strict=True)]
+    bottom, top = plot_history(records).axes[2].get_ylim()
+    assert bottom == 0
+    assert max(rates) < 0.95 * top
 
 
 @pytest.mark.parametrize("classes", [1, 6, 80])
