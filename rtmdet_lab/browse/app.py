@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rtmdet_lab.browse.dataset import INFO
+from rtmdet_lab.browse.views import ALL
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.training.report import in_interactive_notebook
 
@@ -57,6 +58,9 @@ def address_of(dataset: Any, port: int, view: str | None = None) -> str:
 def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser: bool = False) -> Any:
     """Starts the App on a data set, or on a view of it, and returns FiftyOne's session; it lives as long as the process.
 
+    Without a view it shows all images with the detections that have a score worth seeing; in its bar at the top the view is
+    closed, and then all detections are shown.
+
     In an interactive notebook the App is shown below the cell.
 
     Raises:
@@ -65,6 +69,8 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
     import fiftyone
 
     chosen = choose_port(port)
+    if view is None and dataset.has_saved_view(ALL):
+        view = dataset.load_saved_view(ALL)
     embedded = in_interactive_notebook()
     config = fiftyone.app_config.copy()
     # Names would hide what they name where there is only one, or small objects lie side by side; the pointer shows them.
@@ -74,6 +80,7 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
         session = fiftyone.launch_app(
             dataset if view is None else None,
             view=view,
+            color_scheme=dataset.app_config.color_scheme,  # which a view does not bring along
             port=chosen,
             address=HOST,
             auto=embedded,
@@ -83,7 +90,7 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
     if open_browser and not embedded:
         import webbrowser
 
-        webbrowser.open(address_of(dataset, chosen))
+        webbrowser.open(address_of(dataset, chosen, getattr(view, "name", None)))
     return session
 
 

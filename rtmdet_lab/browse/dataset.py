@@ -222,12 +222,14 @@ def _update(source: Source, number: int, field: str, old: Mapping[str, Any], kee
     from pymongo import UpdateOne
 
     pair, rows, listed = source.pairs[number], source.rows[number], list_name(source.rotated)
-    key = f"{source.truth.resolve()}/{pair.image_id}"
     tag, told = missed_tag(field), {f"missed_{field}": rows.missed.tolist()}
     tags = [[tag] if one else [] for one in rows.missed]
-    truth = label_documents(pair.truth, pair.size, source.classes, {**rows.truth, **told}, tags, f"{key}/{TRUTH}")
+    truth = label_documents(
+        pair.truth, pair.size, source.classes, {**rows.truth, **told}, tags, label_key(source, pair.image_id, TRUTH)
+    )
     tags = [[kind] for kind in rows.found[KIND]]
-    found = label_documents(pair.found, pair.size, source.classes, rows.found, tags, f"{key}/{field}")
+    key = label_key(source, pair.image_id, field)
+    found = label_documents(pair.found, pair.size, source.classes, rows.found, tags, key)
     before = (old.get(TRUTH) or {}).get(listed) if keep_truth else None
     earlier = (old.get(field) or {}).get(listed) if keep_run else None
     wrong = wrong_rows(rows)
@@ -240,6 +242,11 @@ def _update(source: Source, number: int, field: str, old: Mapping[str, Any], kee
         "last_modified_at": datetime.datetime.now(datetime.UTC),
     }
     return UpdateOne({"_id": old["_id"]}, {"$set": values})
+
+
+def label_key(source: Source, image_id: Any, field: str) -> str:
+    """Returns what names the labels of one image's field, for :func:`~rtmdet_lab.browse.labels.label_id`."""
+    return f"{source.truth.resolve()}/{image_id}/{field}"
 
 
 def missed_tag(field: str) -> str:

@@ -10,7 +10,8 @@ from rtmdet_lab.browse.labels import list_name
 from rtmdet_lab.browse.source import KIND
 
 TRUTH = "ground_truth"
-SHOWN = 0.3  # least score of detections beside missed objects: hundreds of lower ones would hide the image
+ALL = "all images"  # the view the App opens with
+SHOWN = 0.3  # least score of detections that illustrate: hundreds of lower ones would hide the image
 CONFIDENT = 0.5  # least score of a confident mistake
 POOR_MASK = 0.5  # most boundary IoU of a poor mask
 NEAR = 0.1  # most distance of a right position, of the box's size
@@ -46,6 +47,7 @@ def _views(dataset: Any, runs: Mapping[str, Mapping[str, Any]]) -> Iterator[tupl
     """Yields (name, description, view)."""
     from fiftyone import ViewField
 
+    yield ALL, f"Everything, detections of {SHOWN} and more.", _plain(dataset.view(), *runs)
     for field, run in runs.items():
         others = [one for one in runs if one != field]
         for name, told, view in _of_run(dataset, field, run["kind"], ViewField):

@@ -44,8 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from rtmdet_lab.analysis.doubts import find_doubts
+    from rtmdet_lab.analysis.errors import find_errors
     from rtmdet_lab.browse.app import address_of, choose_port, launch
     from rtmdet_lab.browse.dataset import put
+    from rtmdet_lab.browse.doubts import save_doubts
+    from rtmdet_lab.browse.views import ALL
 
     if not args.runs and not args.predictions:
         raise SettingError("nothing to browse: name run folders, or --predictions with --images and --annotations")
@@ -58,6 +62,10 @@ def run(args: argparse.Namespace) -> None:
     dataset, notes = put(sources, args.name, _shown_progress())
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
+    for source in sources:
+        if sys.stderr.isatty():
+            print(f"looking for annotations in doubt with {source.name}", file=sys.stderr)
+        save_doubts(dataset, source, find_doubts(find_errors(source.pairs, source.classes, source.kind)))
     rows = [_counts(source) for source in sources]
     print(f"data set {dataset.name!r}: {len(dataset)} images")
     print_table(rows)
@@ -74,8 +82,8 @@ def run(args: argparse.Namespace) -> None:
     session = launch(dataset, port, open_browser=not args.no_open)
     views = {name: address_of(dataset, port, name) for name in dataset.list_saved_views()}
     print("\n".join(["", *(f"{name}: {address}" for name, address in views.items())]))
-    print(f"\nApp: {address_of(dataset, port)}   (Ctrl-C ends it, the data set stays)", flush=True)
-    write_result(args, result | {"app": address_of(dataset, port), "view_addresses": views})
+    print(f"\nApp: {views[ALL]}   (Ctrl-C ends it, the data set stays)", flush=True)
+    write_result(args, result | {"app": views[ALL], "view_addresses": views})
     session.wait(-1)
 
 

@@ -103,3 +103,21 @@ def test_a_port_in_use_is_refused_and_the_default_one_gives_way(monkeypatch):
     for port in (0, 70000):
         with pytest.raises(SettingError, match="from 1 to 65535"):
             choose_port(port)
+
+
+def test_app_opens_with_the_detections_worth_seeing_in_their_colors(database, tmp_path, monkeypatch):
+    import fiftyone
+
+    dataset, _ = put([made_source(tmp_path)], f"opened {tmp_path}")
+    asked = []
+    monkeypatch.setattr(fiftyone, "launch_app", lambda *given, **options: asked.append((given, options)))
+    launch(dataset, free_port())
+    launch(dataset, free_port(), view=dataset.load_saved_view("k5: duplicates"))
+    dataset.delete_saved_view("all images")
+    launch(dataset, free_port())
+    (_, first), (_, second), (given, third) = asked
+    assert (first["view"].name, second["view"].name) == ("all images", "k5: duplicates")
+    assert third["view"] is None
+    assert given[0].name == dataset.name
+    colors = {one["path"]: one["fieldColor"] for one in first["color_scheme"].fields}
+    assert {"ground_truth", "k5"} <= set(colors)

@@ -35,6 +35,7 @@ def shown(view, field: str) -> list[list[tuple]]:
 def test_each_view_shows_what_it_says(tmp_path):
     dataset = made(tmp_path, "k5")
     assert dataset.list_saved_views() == [
+        "all images",
         "k5: worst images",
         "k5: confident mistakes",
         "k5: missed large objects",
@@ -70,7 +71,7 @@ def test_two_runs_disagree_where_only_one_found_an_object(tmp_path):
 def test_views_of_one_run_leave_out_the_others(tmp_path):
     dataset = made(tmp_path, "k5", "k7", "k9")
     runs = {"k5", "k7", "k9"}
-    for name in dataset.list_saved_views():
+    for name in dataset.list_saved_views()[1:]:
         kept = runs & set(dataset.load_saved_view(name).get_field_schema())
         assert kept == ({name.split(":")[0]} if ":" in name else {name[:2], name.split(", ")[1][:2]}), name
         assert {"ground_truth", "image_id"} <= set(dataset.load_saved_view(name).get_field_schema())

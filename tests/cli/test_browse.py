@@ -58,7 +58,8 @@ def test_prints_the_address_of_the_app_and_of_each_view(capsys, files, tmp_path,
     assert launched == {"open_browser": False}
     assert result["app"] in out
     assert result["app"].startswith("http://127.0.0.1:51")
-    assert len(result["view_addresses"]) == len(result["views"]) == 5
+    assert result["app"] == result["view_addresses"]["all images"]
+    assert len(result["view_addresses"]) == len(result["views"]) == 6
     assert all(address in out for address in result["view_addresses"].values())
 
 
