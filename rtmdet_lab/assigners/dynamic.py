@@ -6,6 +6,7 @@ GPU the whole batch is one tensor computation: no loop over images or objects, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,22 +15,40 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rtmdet_lab.assigners.base import BoxGeometry, MatchInputs, match_inputs, resolve_conflicts, with_quality
-from rtmdet_lab.assigners.costs import CENTER_COSTS, CLS_COSTS, IOU_COSTS, CostTerm, in_center_region
+from rtmdet_lab.assigners.base import (
+    BoxGeometry,
+    MatchInputs,
+    SomePairs,
+    claimed,
+    match_inputs,
+    resolve_conflicts,
+    with_quality,
+)
+from rtmdet_lab.assigners.costs import CENTER_COSTS, CLS_COSTS, IOU_COSTS, CostTerm, Pairs, in_center_region
 from rtmdet_lab.config import AssignerConfig
 from rtmdet_lab.structures import Assignment, DensePredictions, Targets
 
-CandidateRule = Callable[[MatchInputs], Tensor]  # -> (B, P) bool: points that may become positive at all
+PAIRS_AT_ONCE = 1 << 18  # of objects and points, on a CPU
+FAR = 100.0  # more than a pair that is worth taking costs: an IoU of zero costs 48 in RTMDet
+
+# -> (B, P) bool: points that may become positive at all, which is those of any object: objects may be asked in parts.
+CandidateRule = Callable[[MatchInputs], Tensor]
 
 
 def inside_any_box(inputs: MatchInputs) -> Tensor:
     """RTMDet: strictly inside at least one object's box."""
-    return inputs.inside.any(dim=1)
+    return _any_object(inputs.inside)
 
 
 def inside_box_or_center(inputs: MatchInputs, radius: float = 2.5) -> Tensor:
     """SimOTA: inside a box, or within ``radius`` strides of an object's center."""
-    return (inputs.inside | in_center_region(inputs, radius)).any(dim=1)
+    near = in_center_region(inputs, radius) & inputs.targets.valid[..., None]
+    return _any_object(inputs.inside | near)
+
+
+def _any_object(pairs: Tensor) -> Tensor:
+    """Returns which points (B, P) have at least one of their pairs (B, G, P) bool; 15 times as fast as ``any`` on a CPU."""
+    return pairs.view(torch.uint8).amax(dim=1).bool()
 
 
 @dataclass
@@ -47,9 +66,7 @@ class Explanation:
 
 
 class _Match(NamedTuple):
-    cost: Tensor  # as in Explanation
-    dynamic_k: Tensor
-    points: Tensor  # (B, G, k) int64: each object's k cheapest points
+    points: Tensor  # (B, G, k) int64: the cheapest points of each object, no fewer than it takes
     taken: Tensor  # (B, G, k) bool: selected, before conflicts
     assignment: Assignment
 
@@ -75,6 +92,10 @@ class DynamicAssigner:
         center = partial(CENTER_COSTS[center_cost], radius=center_radius, base=center_base)
         terms: dict[str, CostTerm] = {"cls": CLS_COSTS[cls_cost], "iou": IOU_COSTS[iou_cost], "center": center}
         self.terms = {name: (term, weight) for (name, term), weight in zip(terms.items(), weights, strict=True)}
+        # Pairs further apart than this, in strides, cost FAR or more for their distance alone; None: distance says nothing.
+        self.reach: float | None = None
+        if center_cost == "soft" and center_base > 1 and weights[2] > 0 and min(weights) >= 0:
+            self.reach = center_radius + math.log(FAR / weights[2], center_base)
 
     @torch.no_grad()
     def __call__(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Assignment:
@@ -93,9 +114,11 @@ class DynamicAssigner:
         """Returns the assignment with everything that led to it; the training path keeps none of it."""
         inputs = match_inputs(predictions, targets, self.geometry)
         candidates, terms = self.candidates(inputs), {}
-        match = self._match(inputs, candidates, terms)
-        selected = torch.zeros_like(match.cost, dtype=torch.bool)
+        allowed = candidates[:, None] & inputs.targets.valid[..., None]
+        cost = self._cost(inputs, allowed, terms)
+        selected = torch.zeros_like(cost, dtype=torch.bool)
         if predictions.logits.device.type != "cpu":
+            match = self._match(inputs, candidates)
             selected.scatter_(-1, match.points, match.taken)
         else:  # pairs of equal cost may be chosen either way: what is shown is what the call chooses
             for number, index, part in self._match_candidates(predictions, targets):
@@ -103,7 +126,9 @@ class DynamicAssigner:
                 selected[number, :rows].scatter_(-1, index[part.points[0, :rows]], part.taken[0, :rows])
         conflicts = selected.sum(dim=1) > 1
         assignment = self(predictions, targets)
-        return Explanation(inputs, candidates, terms, match.cost, match.dynamic_k, selected, conflicts, assignment)
+        return Explanation(
+            inputs, candidates, terms, cost, self._dynamic_k(inputs, candidates), selected, conflicts, assignment
+        )
 
     def _match_candidates(
         self, predictions: DensePredictions, targets: Sequence[Targets]
@@ -114,34 +139,107 @@ class DynamicAssigner:
         """
         for number, target in enumerate(targets):
             inputs = match_inputs(predictions[number], [target], self.geometry)
-            candidates = self.candidates(inputs)
-            index = candidates[0].nonzero().squeeze(1)
+            candidates = torch.cat([self.candidates(part) for part in _in_parts(inputs)])
+            index = _any_object(candidates[None])[0].nonzero().squeeze(1)
             if len(index):
-                yield number, index, self._match(inputs.at(index), candidates[:, index])
+                yield number, index, self._match_near(inputs.at(index))
 
-    def _match(self, inputs: MatchInputs, candidates: Tensor, terms: dict[str, Tensor] | None = None) -> _Match:
-        """Returns what each object selects among the candidates (B, P); weighted cost terms are added to ``terms``."""
+    def _match(self, inputs: MatchInputs, candidates: Tensor) -> _Match:
+        """Returns what each object selects among the candidates (B, P)."""
         allowed = candidates[:, None] & inputs.targets.valid[..., None]  # (B, G, P)
+        cost = self._cost(inputs, allowed)
+        cheapest, points = cost.topk(min(self.topk, cost.shape[-1]), dim=-1, largest=False)  # (B, G, topk), cheapest first
+        taken = _first(self._dynamic_k(inputs, candidates), cheapest)
+        gt_index = resolve_conflicts(points, taken, cost)
+        return _Match(points, taken, with_quality(gt_index, inputs.iou))
 
+    def _match_near(self, inputs: MatchInputs) -> _Match:
+        """Does the same for one image whose points are all candidates, and looks at near pairs first.
+
+        Most pairs are too far apart to be among an object's cheapest, whatever their other costs, which are never negative.
+        Where that cannot be said of an object, all its pairs are looked at.
+        """
+        valid = inputs.targets.valid[..., None]  # (1, G, 1)
+        num_points = inputs.boxes.shape[1]
+        if self.reach is None:
+            return self._match(inputs, torch.ones(1, num_points, dtype=torch.bool))
+        counts, index, ious, dynamic_k = [], [], [], []
+        for part in _in_parts(inputs):
+            near = (in_center_region(part, self.reach) & part.targets.valid[..., None])[0]
+            pairs = near.flatten().nonzero().squeeze(1)
+            index.append(pairs + sum(map(len, counts)) * num_points)
+            ious.append(part.iou.flatten().index_select(0, pairs))
+            counts.append(near.sum(dim=1))
+            dynamic_k.append(self._dynamic_k(part))
+        dynamic_k = torch.cat(dynamic_k, dim=1)
+        pairs = SomePairs(inputs, torch.cat(index), torch.cat(ious))
+        cost = self._cost(pairs)
+        topk = min(self.topk, num_points)
+        cheapest, points = _cheapest_of_rows(pairs.objects, pairs.points, cost, torch.cat(counts), topk)
+        taken = _first(dynamic_k, cheapest)
+        last = torch.where(taken, cheapest, 0.0).amax(dim=-1)
+        unsure = (taken.sum(dim=-1) < dynamic_k) | (last > 0.99 * FAR)  # less for rounding
+        rows = unsure[0].nonzero().squeeze(1)
+        if len(rows):
+            cost = self._cost(inputs.of_objects(rows))
+            cheapest[:, rows], points[:, rows] = cost.topk(topk, dim=-1, largest=False)
+            taken[:, rows] = _first(dynamic_k[:, rows], cheapest[:, rows])
+
+        gt_index, contested = claimed(points, taken, num_points)
+        places = contested[0].nonzero().squeeze(1)
+        if len(places):
+            gt_index[0, places] = self._cost(inputs.at(places), valid)[0].argmin(dim=0)
+        found = Assignment(gt_index, inputs.boxes.new_zeros(1, num_points))
+        places = found.positive[0].nonzero().squeeze(1)
+        found.quality[:, places] = with_quality(gt_index[:, places], inputs.at(places).iou).quality
+        return _Match(points, taken, found)
+
+    def _cost(self, pairs: Pairs, allowed: Tensor | None = None, terms: dict[str, Tensor] | None = None) -> Tensor:
+        """Returns the cost per pair, infinite where it is not ``allowed``; weighted cost terms are added to ``terms``."""
         cost: Tensor | None = None
         for name, (term, weight) in self.terms.items():
-            value = term(inputs) * weight
+            value = term(pairs) * weight
             cost = value if cost is None else cost + value
             if terms is not None:
                 terms[name] = value
-        # A far point may cost more than float32 holds; it must still be cheaper than a pair that is not allowed.
-        cost = torch.where(allowed, cost.clamp(max=1e38), torch.inf)
+        cost = cost.clamp(max=1e38)  # a far point may cost more than float32 holds, and is yet cheaper than one not allowed
+        return cost if allowed is None else torch.where(allowed, cost, torch.inf)
 
-        topk = min(self.topk, cost.shape[-1])
-        best_ious = torch.where(allowed, inputs.iou, 0.0).topk(topk, dim=-1).values
-        dynamic_k = best_ious.sum(dim=-1).to(torch.int64).clamp(min=1)  # (B, G)
-        dynamic_k = torch.where(inputs.targets.valid, dynamic_k, 0)
+    def _dynamic_k(self, inputs: MatchInputs, candidates: Tensor | None = None) -> Tensor:
+        """Returns how many of the candidates (B, P), or of all points, each object takes, (B, G) int64, 0 for padding."""
+        iou = inputs.iou if candidates is None else torch.where(candidates[:, None], inputs.iou, 0.0)
+        best_ious = iou.topk(min(self.topk, iou.shape[-1]), dim=-1).values
+        dynamic_k = best_ious.sum(dim=-1).to(torch.int64).clamp(min=1)
+        return torch.where(inputs.targets.valid, dynamic_k, 0)
 
-        cheapest, points = cost.topk(topk, dim=-1, largest=False)  # (B, G, topk), cheapest first
-        rank = torch.arange(topk, device=cost.device)
-        taken = (rank < dynamic_k[..., None]) & cheapest.isfinite()
-        gt_index = resolve_conflicts(points, taken, cost)
-        return _Match(cost, dynamic_k, points, taken, with_quality(gt_index, inputs.iou))
+
+def _in_parts(inputs: MatchInputs) -> list[MatchInputs]:
+    """Returns the same for a few objects at a time: what is pairwise then stays in a processor's cache."""
+    at_once = max(PAIRS_AT_ONCE // inputs.boxes.shape[1], 1)
+    return [inputs.of_objects(rows) for rows in torch.arange(inputs.targets.labels.shape[1]).split(at_once)]
+
+
+def _first(count: Tensor, cheapest: Tensor) -> Tensor:
+    """Returns (B, G, k) bool: the first ``count`` (B, G) of the costs (B, G, k) that are finite."""
+    rank = torch.arange(cheapest.shape[-1], device=cheapest.device)
+    return (rank < count[..., None]) & cheapest.isfinite()
+
+
+def _cheapest_of_rows(objects: Tensor, points: Tensor, cost: Tensor, counts: Tensor, topk: int) -> tuple[Tensor, Tensor]:
+    """Returns each object's cheapest pairs, cost and point (1, G, topk) each; infinite cost where there are fewer.
+
+    Args:
+        objects, points, cost: (M,), sorted by object.
+        counts: (G,) pairs per object.
+    """
+    width = max(int(counts.max()), topk)
+    place = torch.arange(len(objects)) - (counts.cumsum(0) - counts)[objects]
+    table = cost.new_full((len(counts), width), torch.inf)
+    table[objects, place] = cost
+    numbers = points.new_zeros(table.shape)
+    numbers[objects, place] = points
+    cheapest, order = table.topk(topk, dim=-1, largest=False)
+    return cheapest[None], numbers.gather(1, order)[None]
 
 
 def dynamic_soft_label(config: AssignerConfig, geometry: BoxGeometry | None = None) -> DynamicAssigner:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from rtmdet_lab.assigners.base import BoxGeometry, MatchInputs, match_inputs
-from rtmdet_lab.assigners.costs import own_class
 from rtmdet_lab.config import AssignerConfig
 from rtmdet_lab.structures import Assignment, DensePredictions, Targets
 
@@ -48,7 +47,7 @@ class TaskAlignedAssigner:
 
 def task_alignment(inputs: MatchInputs) -> Tensor:
     """Returns (B, G, P): score of the object's class times the sixth power of the IoU, in [0, 1]."""
-    score = own_class(inputs.logits, inputs.targets.labels).sigmoid()
+    score = inputs.of_own_class(inputs.logits).sigmoid()
     return score.pow(SCORE_POWER) * inputs.iou.pow(IOU_POWER)
 
 

@@ -78,4 +78,6 @@ def points_inside(points: Tensor, boxes: Tensor) -> Tensor:
     """Returns whether each point is strictly inside each box: (..., G, P) bool from points (P, 2), boxes (..., G, 4)."""
     boxes = boxes[..., None, :]  # (..., G, 1, 4)
     x, y = points.t().contiguous()
-    return (x > boxes[..., 0]) & (y > boxes[..., 1]) & (x < boxes[..., 2]) & (y < boxes[..., 3])
+    # One comparison: on a CPU each takes as long as six differences.
+    across = torch.minimum(x - boxes[..., 0], boxes[..., 2] - x)
+    return torch.minimum(across, torch.minimum(y - boxes[..., 1], boxes[..., 3] - y)) > 0

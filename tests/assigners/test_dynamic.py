@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rtmdet_lab.assigners.base import match_inputs
+from rtmdet_lab.assigners import dynamic
+from rtmdet_lab.assigners.base import MatchInputs, SomePairs, match_inputs
 from rtmdet_lab.assigners.dynamic import DynamicAssigner, dynamic_soft_label, simota
 from rtmdet_lab.config import AssignerConfig
+from rtmdet_lab.geometry.priors import point_grid
 from rtmdet_lab.structures import DensePredictions, Targets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -277,3 +279,58 @@ def test_whole_batch_at_once_finds_what_image_by_image_finds(seed):
     inputs = match_inputs(predictions, targets, assigner.geometry)
     at_once = assigner._match(inputs, assigner.candidates(inputs)).assignment
     assert_same_assignment(at_once, assigner(predictions, targets))
+
+
+# ---- near pairs first
+
+
+def crowded(seed: int, count: int = 40) -> tuple[DensePredictions, list[Targets]]:
+    """Returns one image of 320 x 320 with objects from 2 to 160 pixels, some ignored, and boxes near the objects."""
+    generator = torch.Generator().manual_seed(seed)
+    priors = point_grid([(40, 40), (20, 20), (10, 10)], (8, 16, 32))
+    sides = 2 * 80 ** torch.rand(count, 2, generator=generator)
+    corners = torch.rand(count, 2, generator=generator) * (320 - sides)
+    boxes = torch.cat([corners, corners + sides], dim=1)
+    chosen = torch.randint(count, (len(priors),), generator=generator)
+    found = boxes[chosen] + torch.randn(len(priors), 4, generator=generator) * 6
+    logits = torch.randn(1, len(priors), 3, generator=generator) * 3 - 2
+    labels = torch.randint(3, (count,), generator=generator)
+    ignore = torch.rand(count, generator=generator) < 0.1
+    return DensePredictions(logits, found[None], priors), [Targets(boxes, labels, ignore=ignore)]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"center_radius": 1.0, "center_base": 3.0}, {"center_weight": 20.0}, {"cls_cost": "hard"}]
+)
+def test_near_pairs_give_what_all_pairs_give(settings, monkeypatch):
+    assigner = dynamic_soft_label(AssignerConfig(**settings))
+    monkeypatch.setattr(dynamic, "PAIRS_AT_ONCE", 20_000)
+    looked_at = []
+    cost = DynamicAssigner._cost
+
+    def counting(self, pairs, *rest):
+        found = cost(self, pairs, *rest)
+        looked_at.append((type(pairs), found.numel()))
+        return found
+
+    total = 0
+    for seed in range(12):
+        predictions, targets = crowded(seed)
+        inputs = match_inputs(predictions, targets, assigner.geometry)
+        candidates = assigner.candidates(inputs)
+        total += int(candidates.sum()) * len(targets[0])
+        at_once = assigner._match(inputs, candidates).assignment
+        with monkeypatch.context() as patch:
+            patch.setattr(DynamicAssigner, "_cost", counting)
+            assert_same_assignment(at_once, assigner(predictions, targets))
+    near = sum(count for kind, count in looked_at if kind is SomePairs)
+    rest = sum(count for kind, count in looked_at if kind is MatchInputs)
+    assert 0 < rest < total / 3  # objects between the points, and points that several want
+    assert 0 < near < total / 3
+
+
+def test_distance_rules_nothing_out_where_it_costs_nothing_or_others_may_be_negative():
+    assert dynamic_soft_label(AssignerConfig()).reach == pytest.approx(5)
+    for settings in ({"center_cost": "none"}, {"center_cost": "fixed"}, {"center_weight": 0.0}, {"center_base": 1.0}):
+        assert dynamic_soft_label(AssignerConfig(**settings)).reach is None
+    assert DynamicAssigner(weights=(-1.0, 3.0, 1.0)).reach is None
