@@ -134,7 +134,8 @@ class DensePredictions(_Record):
     def __getitem__(self, index: Any) -> DensePredictions:
         """Returns the predictions for the chosen images; the priors are common to all of them."""
         if isinstance(index, int):
-            index = [index]
+            number = range(len(self))[index]
+            index = slice(number, number + 1)  # nothing is copied
         chosen = {
             item.name: getattr(self, item.name)[index]
             for item in dataclasses.fields(self)

@@ -113,7 +113,8 @@ class MatchInputs:
     def at(self, index: Tensor) -> MatchInputs:
         """Returns the same for some points alone, (K,) int64."""
         logits, boxes = self.logits.index_select(1, index), self.boxes.index_select(1, index)
-        return MatchInputs(logits, boxes, self.priors[index], self.targets, self.geometry)
+        priors = Priors(self.priors.points.index_select(0, index), self.priors.strides.index_select(0, index))
+        return MatchInputs(logits, boxes, priors, self.targets, self.geometry)
 
     def of_objects(self, index: Tensor) -> MatchInputs:
         """Returns the same for some objects alone, (K,) int64."""
