@@ -64,6 +64,11 @@ def _bring_to_end(
     task = ray.remote(**options)(work_here)
     waiting = {task.remote(run): number for number, run in enumerate(runs)}
     here, looked = ray.get_runtime_context().get_node_id(), time.monotonic()
+
+    def is_lost() -> bool:
+        """Whether this is no longer the cluster that was joined: a head that was started again knows none of its nodes."""
+        return not any(node["NodeID"] == here and node["Alive"] for node in ray.nodes())
+
     while waiting:
         if told_to_stop.is_set():
             for reference in waiting:
@@ -71,8 +76,7 @@ def _bring_to_end(
             return LOST
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_S)
         if time.monotonic() - looked > LOOK_S:
-            # A head that was started again knows nothing of this machine, nor of its tasks.
-            if not any(node["NodeID"] == here and node["Alive"] for node in ray.nodes()):
+            if is_lost():
                 return LOST
             looked = time.monotonic()
         for reference in ready:
@@ -80,8 +84,7 @@ def _bring_to_end(
             try:
                 code, reason = ray.get(reference), ""
             except ray.exceptions.RayError as error:
-                looked = 0.0  # maybe all of the cluster is lost, and not one machine
-                if not any(node["NodeID"] == here and node["Alive"] for node in ray.nodes()):
+                if is_lost():
                     return LOST
                 code, reason = FAILED, f"{type(error).__name__}: the machine was lost too often"
             if code == TAKEN:

@@ -26,7 +26,7 @@ from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, TrainS
 from rtmdet_lab.distributed import max_over_processes, mean_over_processes, rank, share_gradients, wait_for_all, world_size
 from rtmdet_lab.errors import CheckpointError, DataError, StorageError, UserError
 from rtmdet_lab.files import require_writable
-from rtmdet_lab.layers.sync_norm import synchronise_norm
+from rtmdet_lab.layers.batch_norm import set_norm_eval, synchronise_norm
 from rtmdet_lab.models.checkpoints import read_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.tasks.base import Task
@@ -392,10 +392,3 @@ class _Run:
             f"stopped in {done} of {self.batches}; the state is saved in {self.out_dir}, continue with --resume",
             request.signum,
         )
-
-
-def set_norm_eval(model: nn.Module) -> None:
-    """Puts every batch norm into eval mode: statistics are used, not updated; weights still learn."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rtmdet_lab import create_model
-from rtmdet_lab.layers.sync_norm import SyncNorm, synchronise_norm
+from rtmdet_lab.layers.batch_norm import SyncNorm, synchronise_norm
 
 CPU = torch.device("cpu")
 
@@ -34,8 +34,8 @@ def test_alone_it_is_batch_norm():
 
 def test_over_processes_it_is_batch_norm_of_all_images(monkeypatch):
     """The sum over processes is played: this one holds the whole batch, the others none."""
-    monkeypatch.setattr("rtmdet_lab.layers.sync_norm.world_size", lambda: 2)
-    monkeypatch.setattr("rtmdet_lab.layers.sync_norm.sum_over_processes", lambda value: value)
+    monkeypatch.setattr("rtmdet_lab.layers.batch_norm.world_size", lambda: 2)
+    monkeypatch.setattr("rtmdet_lab.layers.batch_norm.sum_over_processes", lambda value: value)
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3, momentum=0.3).double()
     nn.init.uniform_(norm.weight)

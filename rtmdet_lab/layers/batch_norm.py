@@ -1,4 +1,4 @@
-"""Batch norm over the images of all processes, as published models are trained."""
+"""Batch norm in training: over the images of all processes, as published models are trained, or left as it is."""
 
 from __future__ import annotations
 
@@ -50,3 +50,10 @@ def _synchronised(norm: nn.BatchNorm2d) -> SyncNorm:
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         setattr(exchanged, name, getattr(norm, name))
     return exchanged
+
+
+def set_norm_eval(model: nn.Module) -> None:
+    """Puts every batch norm into eval mode: statistics are used, not updated; weights still learn."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
