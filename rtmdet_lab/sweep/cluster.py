@@ -128,9 +128,9 @@ class RayDriver:
                 continue
             if line is None:
                 return
-            heard = time.monotonic()
             with contextlib.suppress(ValueError):  # a line that death cut short
                 yield json.loads(line)
+            heard = time.monotonic()  # whoever took the line may have needed long for it
         self.process.kill()
 
     def _read(self) -> None:

@@ -166,6 +166,23 @@ def test_process_that_ends_or_hangs_is_not_waited_for(behaviour, fake, monkeypat
     assert driver.process.returncode is not None
 
 
+def test_process_is_not_blamed_for_the_time_its_listener_takes(fake, monkeypatch):
+    pytest.importorskip("ray")
+    script = fake / "python"
+    script.write_text("#!/bin/sh\nfor number in 1 2 3; do echo '{\"ended\": 1}'; done\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(cluster.sys, "executable", str(script))
+    monkeypatch.setattr(cluster, "SILENCE_S", 1.0)
+    monkeypatch.setattr(cluster, "POLL_S", 0.1)
+    runs, _ = make(fake, "a")
+    told = []
+    with cluster.RayDriver({"runs": tuple(runs), "work": len, "options": {}, "address": "auto"}) as driver:
+        for event in driver.events():
+            told += [event] if event else []
+            time.sleep(1.2 if event else 0.0)
+    assert len(told) == 3
+
+
 def test_results_that_a_network_folder_shows_late_are_waited_for(tmp_path, monkeypatch, capsys):
     runs, tracker = make(tmp_path, "late", "never")
     timer = threading.Timer(0.8, write_record, [runs[0]])
