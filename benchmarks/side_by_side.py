@@ -48,9 +48,9 @@ def _assign(target: float, objects: int, rotated: bool = False) -> Line:
     return Line(target, "assign", case | ({"size": 1024, "classes": 15} if rotated else {"size": 640, "classes": 80}))
 
 
-def _infer(target: float, model: str, candidates: int = 3000, threshold: float = 0.001, compiled: bool = False) -> Line:
+def _infer(target: float, model: str, candidates: int = 3000, threshold: float = 0.001, way: str = "prepared") -> Line:
     found = {"candidates": candidates, "threshold": threshold}
-    return Line(target, "infer", {"model": model, "size": 640, "classes": 80, "compiled": compiled, **found})
+    return Line(target, "infer", {"model": model, "size": 640, "classes": 80, "way": way, **found})
 
 
 LINES = {
@@ -69,9 +69,12 @@ LINES = {
     "infer tiny": _infer(1.6, "rtmdet-tiny"),
     "infer s": _infer(1.4, "rtmdet-s"),
     "infer m": _infer(1.2, "rtmdet-m"),
-    "infer tiny compiled": _infer(1.6, "rtmdet-tiny", compiled=True),  # torch.compile on our side
-    "infer s compiled": _infer(1.4, "rtmdet-s", compiled=True),
-    "infer m compiled": _infer(1.2, "rtmdet-m", compiled=True),
+    "infer tiny compiled": _infer(1.6, "rtmdet-tiny", way="compiled"),  # torch.compile on our side
+    "infer s compiled": _infer(1.4, "rtmdet-s", way="compiled"),
+    "infer m compiled": _infer(1.2, "rtmdet-m", way="compiled"),
+    "infer tiny exported": _infer(1.6, "rtmdet-tiny", way="exported"),  # our side in ONNX Runtime
+    "infer s exported": _infer(1.4, "rtmdet-s", way="exported"),
+    "infer m exported": _infer(1.2, "rtmdet-m", way="exported"),
     "infer ins-tiny": _infer(2, "rtmdet-ins-tiny", 100, 0.05),
     "rotated IoU 2000x2000": Line(5, "rotated_iou", {"boxes": 2000}),
     **{
@@ -80,7 +83,6 @@ LINES = {
         for threshold in (0.1, 0.5)
     },
 }
-COMPILED = ("rotated IoU", "rotated NMS")  # their side is compiled code, ours plain PyTorch
 
 
 class Side:

@@ -165,10 +165,11 @@ def test_side_that_breaks_ends_the_benchmark_with_its_last_words(script, tmp_pat
 @pytest.mark.slow
 def test_command_alone_prints_limits_and_our_times(data, tmp_path):
     command = [sys.executable, ROOT / "benchmarks/side_by_side.py", "--data", data, "--threads", "1", "--turns", "1"]
-    command += ["--lines", "rotated IoU 2000x2000", "train tiny 8x320", "--json", tmp_path / "rows.json"]
+    lines = ["rotated IoU 2000x2000", "train tiny 8x320", "infer tiny exported"]
+    command += ["--lines", *lines, "--json", tmp_path / "rows.json"]
     subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
     result = json.loads((tmp_path / "rows.json").read_text())
-    assert [row["line"] for row in result["rows"]] == ["rotated IoU 2000x2000", "train tiny 8x320"]
+    assert [row["line"] for row in result["rows"]] == lines
     assert all(row["own ms"] > 0 and "ratio" not in row for row in result["rows"])
     assert len(result["limits"]) == 4
     assert all(row["median"] > 0 for row in result["limits"])

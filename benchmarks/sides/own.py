@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from rtmdet_lab import (
     DensePredictions,
+    Detections,
     ExperimentConfig,
     Priors,
     Targets,
@@ -25,13 +28,17 @@ from rtmdet_lab import (
 )
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.dynamic import dynamic_soft_label
-from rtmdet_lab.config import AssignerConfig
+from rtmdet_lab.config import AssignerConfig, TestConfig
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey
+from rtmdet_lab.export.canvases import detect_exported
+from rtmdet_lab.export.exported import open_exported
+from rtmdet_lab.export.targets import export_model, make_plan
 from rtmdet_lab.geometry.masks import mask_centers
 from rtmdet_lab.geometry.priors import decode_distances, decode_rotated, point_grid
 from rtmdet_lab.geometry.rotated import rotated_iou, rotated_nms
-from rtmdet_lab.presets import STRIDES, parse_model_name
+from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.presets import STRIDES, parse_model_name, resolve_test
 from rtmdet_lab.tasks.instance import MASK_STRIDE
 from rtmdet_lab.tasks.rotated import GEOMETRY
 from rtmdet_lab.training.optim import build_optimizer
@@ -96,10 +103,13 @@ def assign(folder: Path, case: dict[str, Any]) -> Turn:
 def infer(folder: Path, case: dict[str, Any]) -> Turn:
     model = create_model(case["model"], case["classes"])
     model.load_state_dict(torch.load(folder / "weights.pt"))
-    model = prepare_inference(model, compiled=case["compiled"])
+    if case["way"] == "exported":
+        find = exported(model, folder / "network.onnx", case)
+    else:
+        find = partial(predict, prepare_inference(model, compiled=case["way"] == "compiled"), input_size=case["size"])
 
     def turn() -> dict[str, Any]:
-        (found,) = predict(model, case["image"], input_size=case["size"])
+        (found,) = find([Path(case["image"])])
         arrays = {"boxes": found.boxes, "scores": found.scores, "labels": found.labels}
         return {
             name: value.numpy()
@@ -107,6 +117,14 @@ def infer(folder: Path, case: dict[str, Any]) -> Turn:
         }
 
     return turn
+
+
+def exported(model: RTMDet, path: Path, case: dict[str, Any]) -> Callable[[list[Path]], list[Detections]]:
+    """Returns what finds objects in image files with the network as ``rtmdet-lab export --to onnx`` writes it."""
+    test = resolve_test(TestConfig(input_size=case["size"]), model.task)
+    plan = make_plan(model.task, "onnx", test, [str(number) for number in range(case["classes"])])
+    export_model(model, plan, path)
+    return partial(detect_exported, open_exported(path, threads=torch.get_num_threads()))
 
 
 def pipeline(folder: Path, case: dict[str, Any]) -> Turn:
