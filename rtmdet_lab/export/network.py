@@ -37,13 +37,14 @@ class ExportNetwork(nn.Module):
         self.task: TaskName = model.task
         self.half_precision = half
         fused = fuse(model).cpu().float()
+        _take_rgb(fused.backbone.stem[0].conv)
         self.model = fused.half() if half else fused
-        self.register_buffer("mean", torch.tensor(MEAN_BGR)[:, None, None])
-        self.register_buffer("deviation", torch.tensor(STD_BGR)[:, None, None])
+        # Not a bias of the first convolution: at the border it reads zeros, which stand for the mean.
+        self.register_buffer("mean", torch.tensor(MEAN_BGR[::-1])[:, None, None])
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        pixels = (images.float().flip(1) - self.mean) / self.deviation
+        pixels = images.float() - self.mean
         features = self.model.neck(self.model.backbone(pixels.half() if self.half_precision else pixels))
         head = self.model.bbox_head
         logits, distances, *others = head.predict_levels(features)
@@ -59,6 +60,12 @@ class ExportNetwork(nn.Module):
         if self.task == "instance":
             raw += [flatten_levels(others[0]).float(), head.mask_head(features).float()]
         return tuple(raw)
+
+
+@torch.no_grad()
+def _take_rgb(first: nn.Conv2d) -> None:
+    """Changes the first convolution so that it takes RGB less the mean: runtimes turn channels round slowly."""
+    first.weight.copy_((first.weight / torch.tensor(STD_BGR)[:, None, None]).flip(1))
 
 
 def example_images() -> Tensor:

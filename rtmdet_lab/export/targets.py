@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -21,10 +21,14 @@ from rtmdet_lab.export.exported import METADATA, require
 from rtmdet_lab.export.network import ExportNetwork, example_images, exported_program
 from rtmdet_lab.export.onnx_file import describe, raw_onnx, with_postprocessing
 from rtmdet_lab.export.onnx_graph import FOUND_OUTPUTS
-from rtmdet_lab.export.quantize import quantize_onnx
+from rtmdet_lab.export.openvino_file import convert_onnx, detections_openvino
+from rtmdet_lab.export.quantize import quantize_onnx, quantize_openvino
 from rtmdet_lab.export.tensorrt_file import build_engine
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.models.detector import RTMDet
+
+if TYPE_CHECKING:
+    import onnx
 
 Output = Literal["detections", "raw"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -114,10 +118,14 @@ def export_model(
     return [path, *(one for one in beside if one.exists())]
 
 
-def _onnx_model(model: RTMDet, plan: Plan, calibration: Iterable[np.ndarray]) -> Any:
+def _raw_onnx(model: RTMDet, half: bool) -> onnx.ModelProto:
     require("onnx", "exporting to ONNX")
     require("onnxscript", "exporting to ONNX")
-    network = raw_onnx(ExportNetwork(model, half=plan.precision == "fp16" and plan.target == "onnx"))
+    return raw_onnx(ExportNetwork(model, half))
+
+
+def _onnx_model(model: RTMDet, plan: Plan, calibration: Iterable[np.ndarray] = ()) -> onnx.ModelProto:
+    network = _raw_onnx(model, half=plan.precision == "fp16" and plan.target == "onnx")
     if plan.precision == "int8":
         network = quantize_onnx(network, calibration)
     if plan.output == "detections":
@@ -135,10 +143,12 @@ def _write_onnx(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.
 
 def _write_openvino(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
     openvino = require("openvino", "exporting to OpenVINO")
-    with _folder_for(path) as folder:
-        source = Path(folder) / "network.onnx"
-        source.write_bytes(_onnx_model(model, plan, calibration).SerializeToString())
-        network = openvino.convert_model(source)
+    with _folder_for(path) as folder:  # first: calibration takes minutes, and a folder may refuse
+        network = convert_onnx(_raw_onnx(model, half=False))
+        if plan.precision == "int8":
+            network = quantize_openvino(network, calibration)
+        if plan.output == "detections":
+            network = detections_openvino(network, model.task, plan.test)
         network.set_rt_info(json.dumps(plan.description(model.task)), METADATA)
         made = Path(folder) / path.name
         openvino.save_model(network, made, compress_to_fp16=plan.precision == "fp16")
@@ -178,7 +188,7 @@ def _write_torchscript(model: RTMDet, plan: Plan, path: Path, calibration: Itera
 
 def _write_tensorrt(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
     require("tensorrt", "exporting to TensorRT", "pip install tensorrt, on a machine with an NVIDIA GPU")
-    network = _onnx_model(model, plan, calibration)
+    network = _onnx_model(model, plan)
     write_atomic(path, build_engine(network.SerializeToString(), plan.test.input_size, plan.precision == "fp16"))
 
 

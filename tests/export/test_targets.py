@@ -162,3 +162,45 @@ def test_int8_is_quantised_and_finds_much_of_the_same(image_files, tmp_path, tar
     # Untrained networks magnify rounding; what a trained one loses is in docs/performance.md.
     assert difference.matched > 0.4 * difference.detections
     assert difference.scores > 0
+
+
+def quantised_weights(network) -> set[str]:
+    """Returns the kinds of the operations of an OpenVINO network whose weights are bytes."""
+    behind = {"Convert", "Multiply", "Subtract", "Reshape", "FakeQuantize"}  # from bytes back to numbers
+    kinds = set()
+    for operation in network.get_ordered_ops():
+        if "Convolution" in operation.get_type_name():
+            source = operation.input_value(1).get_node()
+            while source.get_type_name() in behind:
+                source = source.input_value(0).get_node()
+            if source.output(0).get_element_type().get_type_name() == "i8":
+                kinds.add(operation.get_type_name())
+    return kinds
+
+
+@pytest.mark.slow
+def test_int8_leaves_depthwise_convolutions_predictors_and_silu_in_float(image_files):
+    import openvino
+
+    from rtmdet_lab.export.onnx_file import raw_onnx
+    from rtmdet_lab.export.openvino_file import convert_onnx
+    from rtmdet_lab.export.quantize import float_nodes, float_operations, quantize_openvino
+
+    raw = raw_onnx(ExportNetwork(finder()))
+    network = convert_onnx(raw)
+    convolutions = [one for one in finder().modules() if isinstance(one, torch.nn.Conv2d)]
+    depthwise = sum(one.groups > 1 for one in convolutions)
+    silu = sum(isinstance(one, torch.nn.SiLU) for one in finder().modules())
+    predictors = 6  # logits and distances of three levels
+    assert 0 < depthwise < silu
+    assert len(float_operations(network)) == depthwise + predictors
+    assert len(float_nodes(raw)) == depthwise + predictors + 2 * len(
+        [one for one in raw.graph.node if one.op_type == "Sigmoid"]
+    )
+    assert quantised_weights(network) == set()
+    quantised = quantize_openvino(network, [canvas_of(one, 128)[0] for one in image_files])
+    assert quantised_weights(quantised) == {"Convolution"}
+    for operation in quantised.get_ordered_ops():
+        if operation.get_type_name() == "Swish":  # what goes in comes from a convolution as it is
+            assert operation.input_value(0).get_node().get_type_name() != "FakeQuantize"
+    assert isinstance(quantised, openvino.Model)
