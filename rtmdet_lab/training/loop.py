@@ -166,7 +166,7 @@ class _Run:
                 continue
             # A new loader per stage: see Stage.
             on_bad, seed = self.config.data.on_bad, self.config.seed
-            dataset = PipelineDataset(self.train_source, stage.pipeline, training=True, seed=seed, on_bad=on_bad)
+            dataset = PipelineDataset(stage.source, stage.pipeline, training=True, seed=seed, on_bad=on_bad)
             sampler = self.sampler()
             loader = make_loader(dataset, sampler, self.config.train.workers, self.device.type == "cuda")
             while state.epoch in stage:

@@ -8,8 +8,9 @@ from torchvision.transforms import v2
 
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.data.loaders import Source
+from rtmdet_lab.data.reading import Reading, with_reading
 from rtmdet_lab.transforms.masks import FillOutlines
-from rtmdet_lab.transforms.pipelines import plain_pipeline, strong_pipeline, weak_pipeline
+from rtmdet_lab.transforms.pipelines import largest_side, plain_pipeline, strong_pipeline, weak_pipeline
 from rtmdet_lab.transforms.rotated import QUARTER_TURN_NAMES, RandomRotate
 
 
@@ -22,6 +23,7 @@ class Stage:
     first_epoch: int
     epochs: int
     pipeline: v2.Compose
+    source: Source  # the training set, read as the run's settings say
 
     def __contains__(self, epoch: int) -> bool:
         return self.first_epoch <= epoch < self.first_epoch + self.epochs
@@ -32,19 +34,23 @@ def plan_stages(config: ExperimentConfig, source: Source) -> tuple[Stage, ...]:
 
     The plain recipe of rotated boxes has a single one.
     """
+    rotated = getattr(source, "rotated", False)
+    plain = rotated and config.augment.rotated_recipe == "plain"
+    if config.data.reduced_decode:
+        source = with_reading(source, Reading(largest_side(config.augment, plain)))
     rotate = None
-    if getattr(source, "rotated", False):
+    if rotated:
         round_things = [source.classes.index(name) for name in QUARTER_TURN_NAMES if name in source.classes]
         rotate = RandomRotate(config.augment.rotate_prob, round_things)
-        if config.augment.rotated_recipe == "plain":
-            return (Stage("plain", 0, config.train.epochs, plain_pipeline(config.augment, rotate)),)
+        if plain:
+            return (Stage("plain", 0, config.train.epochs, plain_pipeline(config.augment, rotate), source),)
     strong = strong_pipeline(config.augment, source.load, len(source), rotate)
     pipelines = [strong, weak_pipeline(config.augment, rotate)]
     if getattr(source, "outlines", False):  # objects come as polygons; what is learned are pixels
         pipelines = [v2.Compose([*pipeline.transforms, FillOutlines()]) for pipeline in pipelines]
     strong = config.train.epochs - config.train.weak_epochs
     stages = (
-        Stage("strong", 0, strong, pipelines[0]),
-        Stage("weak", strong, config.train.weak_epochs, pipelines[1]),
+        Stage("strong", 0, strong, pipelines[0], source),
+        Stage("weak", strong, config.train.weak_epochs, pipelines[1], source),
     )
     return tuple(stage for stage in stages if stage.epochs > 0)
