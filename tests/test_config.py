@@ -138,6 +138,7 @@ CHANGED = {
     "data.min_image_size": 8,
     "data.on_bad": "skip",
     "data.reduced_decode": True,
+    "data.cache_decoded": True,
     "seed": 7,
 }
 

@@ -271,6 +271,10 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self.records)
 
+    def image_files(self) -> list[tuple[Path, tuple[int, int] | None]]:
+        """Returns each image's file and its (height, width), None where the annotation file does not say it."""
+        return [(self.folder / record.file_name, record.size) for record in self.records]
+
     def load(self, index: int, whole: bool = False) -> Sample:
         """Returns image and target number ``index``; boxes in the file's pixels, or in those of an image read reduced.
 
@@ -282,7 +286,7 @@ class CocoDataset:
         """
         record = self.records[index]
         path = self.folder / record.file_name
-        image, size = self.reading.read(path, record.size, whole)
+        image, size = self.reading.read(index, path, record.size, whole)
         target = {
             "boxes": as_boxes(torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4), size),
             "labels": torch.tensor(record.labels, dtype=torch.int64),

@@ -253,6 +253,10 @@ class DotaDataset:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def image_files(self) -> list[tuple[Path, None]]:
+        """Returns each image's file; label files do not say its size."""
+        return [(pair.image, None) for pair in self.pairs]
+
     def load(self, index: int, whole: bool = False) -> Sample:
         """Returns image and target number ``index``.
 
@@ -264,7 +268,7 @@ class DotaDataset:
             DataError: the image cannot be read; names the file.
         """
         pair = self.pairs[index]
-        image, size = self.reading.read(pair.image, whole=whole)
+        image, size = self.reading.read(index, pair.image, whole=whole)
         rows = slice(int(self._starts[index]), int(self._starts[index + 1]))
         target = {
             "boxes": self._boxes[rows].clone(),

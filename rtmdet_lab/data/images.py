@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from rtmdet_lab.files import AWAY, PATIENCE_S, patiently, require_plain
 from rtmdet_lab.transforms.base import image_size, to_image
 
 MAX_PIXELS = 600_000_000  # 24,000 x 24,000: past the largest aerial images in use, and 1.8 GB as RGB
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 # A photograph has a tenth of a byte per pixel or more, a black one some 1/500. Large images with less are taken for files
 # that are made to fill the memory.
@@ -102,6 +104,12 @@ def reduction(size: tuple[int, int], side: int | None) -> int:
     return next((one for one in (8, 4, 2) if -(-max(size) // one) >= side and min(size) >= one), 1)
 
 
+def reduced_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    """Returns the (height, width) to which a JPEG file of ``size`` is reduced."""
+    factor = reduction(size, side)
+    return -(-size[0] // factor), -(-size[1] // factor)
+
+
 def read_bytes(path: Path) -> bytes:
     """Returns a file's content; waits a while for a network folder that is away.
 
@@ -141,7 +149,18 @@ def image_header(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def _header(path: Path, data: bytes) -> tuple[int, int, str, bool]:
+def peek_header(path: Path) -> tuple[tuple[int, int], bool] | None:
+    """Returns ((height, width) of the upright image, whether it is JPEG) from a file's beginning; None if unreadable."""
+    try:
+        require_plain(path, "image")
+        with path.open("rb") as file:
+            height, width, kind, turned = _header(path, file)
+    except (DataError, OSError):
+        return None
+    return (width, height) if turned else (height, width), kind in _REDUCIBLE
+
+
+def _header(path: Path, data: bytes | BinaryIO) -> tuple[int, int, str, bool]:
     """Returns (height, width, format, whether EXIF swaps the sides) as stored."""
     try:
         with _opened(data) as image:
@@ -160,12 +179,12 @@ def _header(path: Path, data: bytes) -> tuple[int, int, str, bool]:
     return height, width, kind, orientation in (5, 6, 7, 8)
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(data: bytes | BinaryIO) -> Image.Image:
     """Returns the file opened by Pillow without its size limit, which would refuse ordinary aerial images."""
     with _limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(data))
+            return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

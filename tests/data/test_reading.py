@@ -353,4 +353,4 @@ def test_setting_is_read_from_what_was_built(photographs):
 def test_setting_for_a_set_without_files_is_refused():
     with pytest.raises(SettingError) as error:
         plan_stages(config(), Squares(8))
-    assert_one_sentence(error.value, "data.reduced_decode", "turn it off")
+    assert_one_sentence(error.value, "data.reduced_decode", "turn them off")
