@@ -57,10 +57,11 @@ def one_per_machine(make: Callable[[], Result]) -> Result:
         return make()
     made = make() if local_rank() == 0 else None
     told: list[tuple[str, bytes | None]] = [("", None)] * world_size()
+    here = os.environ.get("GROUP_RANK", os.uname().nodename)  # torchrun's number of the machine
     # As bytes: only on its own machine can it be unpickled.
-    dist.all_gather_object(told, (os.uname().nodename, None if made is None else pickle.dumps(made)))
+    dist.all_gather_object(told, (here, None if made is None else pickle.dumps(made)))
     if made is None:
-        made = pickle.loads(next(one for machine, one in told if machine == os.uname().nodename and one is not None))
+        made = pickle.loads(next(one for machine, one in told if machine == here and one is not None))
     wait_for_all()  # the first one keeps it open until all have it
     return made
 

@@ -331,6 +331,18 @@ def test_process_that_comes_too_late_is_told_in_a_sentence(source):
     assert_one_sentence(error.value, "another process", "data.cache_decoded")
 
 
+def test_other_file_under_the_same_number_is_not_taken(source, tmp_path):
+    cache = cache_for(source)
+    packed, handle = pickle.dumps(cache), cache._file.fileno()
+    other = tmp_path / "precious"
+    other.write_bytes(b"precious")
+    with other.open("r+b") as file:
+        os.dup2(file.fileno(), handle)
+    with pytest.raises(StorageError, match="its file is gone"):
+        pickle.loads(packed)
+    assert other.read_bytes() == b"precious"
+
+
 OWNER = """
 import sys, time
 sys.path.insert(0, {tests!r})
