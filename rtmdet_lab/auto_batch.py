@@ -109,8 +109,8 @@ def find_batch(task: Task, source: Source, device: torch.device, processes: int 
 def fullest_sample(task: Task, source: Source) -> Sample:
     """Returns the training sample with the most objects of the first ones: assigning labels needs memory for each."""
     config = task.config
-    pipeline = plan_stages(config, source)[0].pipeline
-    dataset = PipelineDataset(source, pipeline, training=True, seed=config.seed, on_bad=config.data.on_bad)
+    stage = plan_stages(config, source)[0]
+    dataset = PipelineDataset(stage.source, stage.pipeline, training=True, seed=config.seed, on_bad=config.data.on_bad)
     samples = []
     for position in range(min(LOOKED_AT, len(source))):
         sample, _, failure = dataset[SampleKey(0, position, position)]

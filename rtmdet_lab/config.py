@@ -293,6 +293,8 @@ class DataConfig:
     skip_empty: bool = True  # leave out training images without boxes, as published
     min_image_size: int = 32  # leave out training images with a smaller side, as published
     on_bad: Literal["refuse", "skip"] = "refuse"  # damaged images and malformed annotations
+    reduced_decode: bool = False  # read JPEG training images at 1/2, 1/4 or 1/8 where no augmentation asks for more pixels
+    cache_decoded: bool = False  # keep decoded training images in a temporary file that all loader processes share
 
     def __post_init__(self) -> None:
         _require(self.repeat >= 1, "data.repeat", self.repeat, "at least 1")

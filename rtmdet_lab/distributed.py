@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+
+Result = TypeVar("Result")
 
 
 def world_size() -> int:
@@ -45,6 +49,21 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def one_per_machine(make: Callable[[], Result]) -> Result:
+    """Returns what ``make`` returns in the first process of this machine, unpickled in its others."""
+    if world_size() == 1:
+        return make()
+    made = make() if local_rank() == 0 else None
+    told: list[tuple[str, bytes | None]] = [("", None)] * world_size()
+    here = os.environ.get("GROUP_RANK", os.uname().nodename)  # torchrun's number of the machine
+    # As bytes: only on its own machine can it be unpickled.
+    dist.all_gather_object(told, (here, None if made is None else pickle.dumps(made)))
+    if made is None:
+        made = pickle.loads(next(one for machine, one in told if machine == here and one is not None))
+    wait_for_all()  # the first one keeps it open until all have it
+    return made
 
 
 def wait_for_all() -> None:

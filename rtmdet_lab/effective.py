@@ -209,6 +209,11 @@ def _mixes(config: ExperimentConfig) -> bool:
     return config.train.weak_epochs < config.train.epochs and not plain
 
 
+def _reduces(built: Built) -> bool:
+    """Whether all stages read images reduced."""
+    return all(getattr(getattr(stage.source, "reading", None), "side", None) is not None for stage in built.stages)
+
+
 def _weak_epochs(built: Built) -> int:
     return sum(stage.epochs for stage in built.stages if stage.name == "weak")
 
@@ -263,6 +268,7 @@ READERS: dict[str, Callable[[Built], Any]] = {
     "augment.mosaic_cache": lambda built: _partners(built, "max_size", Mosaic, MosaicCrop),
     "augment.mixup_cache": lambda built: _partners(built, "max_size", MixUp),
     "augment.pop": lambda built: _partners(built, "pop", Mosaic, MosaicCrop, MixUp),
+    "data.reduced_decode": _reduces,
     "train.epochs": lambda built: sum(stage.epochs for stage in built.stages),
     "train.weak_epochs": _weak_epochs,
     "train.optimizer": lambda built: type(built.optimizer).__name__.lower(),

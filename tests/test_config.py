@@ -137,6 +137,8 @@ CHANGED = {
     "data.skip_empty": False,
     "data.min_image_size": 8,
     "data.on_bad": "skip",
+    "data.reduced_decode": True,
+    "data.cache_decoded": True,
     "seed": 7,
 }
 

@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtmdet_lab.data.images import read_image
+from rtmdet_lab.data.reading import Reading
 from rtmdet_lab.data.segmentation import segmentation_problem, to_polygons
 from rtmdet_lab.errors import DataError, did_you_mean
 from rtmdet_lab.files import read_json
 from rtmdet_lab.geometry.masks import decode_segmentation
 from rtmdet_lab.geometry.outlines import Outlines
 from rtmdet_lab.structures import ImageMeta
-from rtmdet_lab.transforms.base import Sample, as_boxes
+from rtmdet_lab.transforms.base import Sample, as_boxes, image_size
+from rtmdet_lab.transforms.geometric import resize_objects
 
 
 @dataclass
@@ -236,6 +237,7 @@ class CocoDataset:
         self.folder = Path(images)
         self.training = training
         self.outlines = outlines
+        self.reading = Reading()
         if not self.folder.is_dir():
             raise DataError(f"no image folder {self.folder}: it does not exist or is not a folder")
         file = read_coco(Path(annotations), classes, segmentations=outlines)
@@ -269,16 +271,22 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self.records)
 
-    def load(self, index: int) -> Sample:
-        """Returns image and target number ``index``; boxes in the file's pixels.
+    def image_files(self) -> list[tuple[Path, tuple[int, int] | None]]:
+        """Returns each image's file and its (height, width), None where the annotation file does not say it."""
+        return [(self.folder / record.file_name, record.size) for record in self.records]
+
+    def load(self, index: int, whole: bool = False) -> Sample:
+        """Returns image and target number ``index``; boxes in the file's pixels, or in those of an image read reduced.
+
+        Args:
+            whole: do not read the image reduced.
 
         Raises:
             DataError: the image cannot be read, or has another size than its run lengths; names the file.
         """
         record = self.records[index]
         path = self.folder / record.file_name
-        image = read_image(path, record.size)
-        size = (image.shape[-2], image.shape[-1])
+        image, size = self.reading.read(index, path, record.size, whole)
         target = {
             "boxes": as_boxes(torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4), size),
             "labels": torch.tensor(record.labels, dtype=torch.int64),
@@ -295,7 +303,8 @@ class CocoDataset:
                 target["masks"] = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, *size, dtype=torch.bool)
         except ValueError as error:  # run lengths of another size, where the file does not say the image's
             raise DataError(f"annotation file {self.file.path}, image {path}: {error}") from None
-        return image, target
+        found = image_size(image)
+        return image, target if found == size else resize_objects(target, size, found)
 
 
 def _for_training(record: ImageRecord) -> ImageRecord:

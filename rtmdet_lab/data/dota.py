@@ -18,12 +18,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rtmdet_lab.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet_lab.data.images import IMAGE_SUFFIXES
+from rtmdet_lab.data.reading import Reading
 from rtmdet_lab.errors import DataError, did_you_mean
 from rtmdet_lab.files import require_plain
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
 from rtmdet_lab.structures import ImageMeta, Targets
-from rtmdet_lab.transforms.base import Sample
+from rtmdet_lab.transforms.base import Sample, image_size
+from rtmdet_lab.transforms.geometric import resize_objects
 
 _V10 = (
     *("plane", "baseball-diamond", "bridge", "ground-track-field", "small-vehicle", "large-vehicle", "ship", "tennis-court"),
@@ -215,6 +217,7 @@ class DotaDataset:
     ) -> None:
         folder = Path(labels)
         self.training = training
+        self.reading = Reading()
         self.title = str(folder)
         pairs, problems = find_pairs(Path(images), folder)
         files = [read_label_file(pair.labels, vocabulary(classes), on_bad="skip") for pair in pairs]
@@ -250,19 +253,22 @@ class DotaDataset:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def load(self, index: int) -> Sample:
+    def image_files(self) -> list[tuple[Path, None]]:
+        """Returns each image's file; label files do not say its size."""
+        return [(pair.image, None) for pair in self.pairs]
+
+    def load(self, index: int, whole: bool = False) -> Sample:
         """Returns image and target number ``index``.
 
         The target's ``boxes`` are (G, 5) float32 cx cy w h angle in the file's pixels and radians (le90, w >= h), plain:
         torchvision's box type has no such format in all versions that are supported. ``ignore`` marks difficult objects
-        and is there in evaluation only.
+        and is there in evaluation only. Of an image that is read reduced, they are in its pixels; ``whole`` prevents that.
 
         Raises:
             DataError: the image cannot be read; names the file.
         """
         pair = self.pairs[index]
-        image = read_image(pair.image)
-        size = (image.shape[-2], image.shape[-1])
+        image, size = self.reading.read(index, pair.image, whole=whole)
         rows = slice(int(self._starts[index]), int(self._starts[index + 1]))
         target = {
             "boxes": self._boxes[rows].clone(),
@@ -271,7 +277,8 @@ class DotaDataset:
         }
         if not self.training:
             target["ignore"] = self._difficult[rows].clone()
-        return image, target
+        found = image_size(image)
+        return image, target if found == size else resize_objects(target, size, found)
 
     def truth(self, index: int) -> Targets:
         """Returns the objects of image number ``index`` without reading its pixels; difficult ones marked ``ignore``."""

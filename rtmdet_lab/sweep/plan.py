@@ -28,7 +28,7 @@ NOTEBOOK_NAME = "run.ipynb"
 DONE_NAME = "done.json"  # written last: the record is there, and the notebook ran to its end
 HASH_VERSION = 2  # raise it when the same settings train otherwise
 # Settings that decide how long a run takes or what it keeps, and not what it learns.
-WITHOUT_EFFECT = ("train.workers", "train.keep_every")
+WITHOUT_EFFECT = ("train.workers", "train.keep_every", "data.cache_decoded")
 # Settings that the data fill in when the run starts.
 FROM_DATA = ("model.num_classes", "data.")
 

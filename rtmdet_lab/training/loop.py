@@ -38,7 +38,7 @@ from rtmdet_lab.training.memory import explain_memory, training_advice
 from rtmdet_lab.training.optim import build_optimizer
 from rtmdet_lab.training.report import OnlyNotes, Reporter, choose_reporter
 from rtmdet_lab.training.schedule import lr_factor
-from rtmdet_lab.training.stages import Stage, plan_stages
+from rtmdet_lab.training.stages import Stage, open_cache, plan_stages
 from rtmdet_lab.training.state import BufferCopy, TrainState, has_state, read_state
 from rtmdet_lab.training.weights import BEST_NAME, KEPT_NAME, LAST_NAME, load_best
 
@@ -91,6 +91,8 @@ def fit(
                 return run.train(request, on_epoch_end)
         finally:
             reporter.close()
+            if run.cache is not None:
+                run.cache.close()
 
 
 class _NoBatch(Exception):
@@ -126,7 +128,8 @@ class _Run:
         self.state = TrainState(config, model, ema, build_optimizer(model, config.train), scaler)
         network = share_gradients(model, device) if world_size() > 1 else model
         self.network = torch.compile(network) if config.train.compile else network
-        self.stages = plan_stages(config, train_source)
+        self.cache = open_cache(config, train_source)
+        self.stages = plan_stages(config, train_source, self.cache)
         self.batches = len(self.sampler())
         self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.accumulate)
         self.val_loader = make_val_loader(val_source, config, device)
@@ -166,7 +169,7 @@ class _Run:
                 continue
             # A new loader per stage: see Stage.
             on_bad, seed = self.config.data.on_bad, self.config.seed
-            dataset = PipelineDataset(self.train_source, stage.pipeline, training=True, seed=seed, on_bad=on_bad)
+            dataset = PipelineDataset(stage.source, stage.pipeline, training=True, seed=seed, on_bad=on_bad)
             sampler = self.sampler()
             loader = make_loader(dataset, sampler, self.config.train.workers, self.device.type == "cuda")
             while state.epoch in stage:

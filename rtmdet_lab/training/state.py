@@ -31,6 +31,7 @@ FREE_SETTINGS = (
     "data.val_images",
     "data.val_annotations",
     "data.on_bad",
+    "data.cache_decoded",
 )
 
 

@@ -98,6 +98,9 @@ class MosaicCrop(Mixing):
         self.allow_empty = allow_empty
         self.alone = JitterCrop(2 * size, ratio_range, size, allow_empty)
 
+    def stays_alone(self) -> bool:
+        return not self.partners.will_draw()
+
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         self.partners.remember((image, target))
         partners = self.partners.draw(3)

@@ -59,13 +59,18 @@ def resize_sample(image: tv_tensors.Image, target: Target, size: tuple[int, int]
     height, width = image_size(image)
     if (height, width) == size:
         return image, target
-    scale = (size[1] / width, size[0] / height)
-    target = move_objects(target, scale, (0.0, 0.0), size)
+    return to_image(resize_array(to_array(image), size)), resize_objects(target, (height, width), size)
+
+
+def resize_objects(target: Target, size: tuple[int, int], new_size: tuple[int, int]) -> Target:
+    """Returns the target of an image of ``size`` (height, width) resized to ``new_size``; the meta remembers the scale."""
+    scale = (new_size[1] / size[1], new_size[0] / size[0])
+    target = move_objects(target, scale, (0.0, 0.0), new_size)
     if "meta" in target:
         meta = target["meta"]
         total = (meta.scale[0] * scale[0], meta.scale[1] * scale[1])
         target["meta"] = dataclasses.replace(meta, scale=total)
-    return to_image(resize_array(to_array(image), size)), target
+    return target
 
 
 class Resize(Transform):

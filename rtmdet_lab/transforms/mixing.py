@@ -41,6 +41,10 @@ class Mixing(Transform):
         """Forgets what an earlier epoch left behind."""
         self.partners.start_epoch()
 
+    def stays_alone(self) -> bool:
+        """Whether the next image gets no partners and is shown larger than with them."""
+        return False
+
 
 class Mosaic(Mixing):
     """Four images around a random center of a canvas of 2 ``size`` x 2 ``size``.
@@ -53,6 +57,9 @@ class Mosaic(Mixing):
         super().__init__(partners)
         self.size = size
         self.center_range = center_range
+
+    def stays_alone(self) -> bool:
+        return not self.partners.will_draw()
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         self.partners.remember((image, target))

@@ -21,6 +21,10 @@ class PartnerSource(Protocol):
         """Returns ``count`` partners, or none at all if there are not enough yet."""
         ...
 
+    def will_draw(self) -> bool:
+        """Whether there will be partners once the next sample is remembered."""
+        ...
+
     def start_epoch(self) -> None: ...
 
 
@@ -51,6 +55,9 @@ class CachedPartners:
             return []
         return [self.samples[integer(len(self.samples))] for _ in range(count)]
 
+    def will_draw(self) -> bool:
+        return min(len(self.samples) + 1, self.max_size) >= self.min_size
+
     def start_epoch(self) -> None:
         self.samples.clear()
 
@@ -67,6 +74,9 @@ class DatasetPartners:
 
     def draw(self, count: int) -> list[Sample]:
         return [self.load(integer(self.length)) for _ in range(count)]
+
+    def will_draw(self) -> bool:
+        return True
 
     def start_epoch(self) -> None:
         pass

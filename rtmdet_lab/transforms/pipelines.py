@@ -58,6 +58,23 @@ def plain_pipeline(config: AugmentConfig, rotate: RandomRotate) -> v2.Compose:
     return v2.Compose([Resize(size), RandomFlip3(config.rotated_flip_prob), rotate, Pad(size)])
 
 
+def largest_side(config: AugmentConfig, plain: bool = False) -> int:
+    """Returns the longest side, in pixels, that the training pipelines scale an image to.
+
+    The first images of an epoch, which a mosaic leaves alone (:meth:`Mixing.stays_alone`), may become twice as large.
+
+    Args:
+        config: resolved.
+        plain: of the plain pipeline of the rotated task, which fits the canvas.
+    """
+    if plain:
+        return config.input_size
+    # Jitter scales what fits the canvas, or in a mosaic half of it. The published mosaic, resize after resize, and a
+    # partner of mixup that is read fresh fit the canvas first.
+    ratio = max(config.resize_range[1], 1.0)
+    return -(-int(2 * config.input_size * ratio) // 2)
+
+
 def test_pipeline(size: int) -> v2.Compose:
     """Returns the pipeline for validation and prediction: fit ``size`` x ``size``, pad at the right and bottom."""
     return v2.Compose([Resize(size), Pad(size)])

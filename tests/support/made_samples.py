@@ -91,5 +91,8 @@ class Given:
         self.asked += count
         return drawn
 
+    def will_draw(self) -> bool:
+        return bool(self.partners)
+
     def start_epoch(self) -> None:
         self.remembered.clear()

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.loaders import Batch
 from rtmdet_lab.errors import DataError, StorageError
 from rtmdet_lab.models.checkpoints import read_checkpoint
@@ -25,8 +26,8 @@ from rtmdet_lab.training.state import STATE_NAME
 from rtmdet_lab.training.weights import kept_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_runs import STILL, Recorder, Squares, make_task, train, weights_of
-from made_sets import assert_one_sentence
+from made_runs import STILL, Recorder, Squares, assert_same, make_task, train, weights_of
+from made_sets import assert_one_sentence, write_set
 
 ONE_EPOCH = {"train.epochs": 1, "train.weak_epochs": 1, "augment.mosaic": False, "augment.mixup": False}
 
@@ -45,6 +46,25 @@ def test_loss_goes_down(tmp_path):
     losses = [sum(record["losses"].values()) for record in history]
     assert losses[-1] < 0.75 * losses[0]
     assert history[-1]["metrics"]["AP50"] > history[0]["metrics"]["AP50"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_decoded_images_that_are_kept_change_no_weight(tmp_path, monkeypatch, workers):
+    opened = []
+    open_cache = loop.open_cache
+    monkeypatch.setattr(loop, "open_cache", lambda *arguments: opened.append(open_cache(*arguments)) or opened[-1])
+    folder = write_set(tmp_path / "set")
+    source = CocoDataset(folder / "train", folder / "annotations" / "instances_train.json", training=True)
+    ends = []
+    for kept in (False, True):
+        task, history = train(
+            tmp_path / str(kept), source=source, **{"train.workers": workers, "data.cache_decoded": kept, "train.epochs": 3}
+        )
+        ends.append((weights_of(task.model), history))
+    assert_same(*ends)
+    assert opened[0] is None
+    assert opened[1].bytes == 8 * (1 + 3 * 64 * 64)
+    assert opened[1]._file.closed
 
 
 def test_history_has_one_complete_record_per_epoch(tmp_path):

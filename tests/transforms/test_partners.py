@@ -104,3 +104,12 @@ def test_uncached_partners_are_read_fresh_from_the_whole_set():
         drawn = partners.draw(3)
         assert drawn == read[-3:]
     assert sorted(set(read)) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("max_size", "min_size"), [(10, 5), (4, 5), (1, 1), (3, 2)])
+def test_cache_says_beforehand_whether_it_will_have_partners(max_size, min_size):
+    partners = CachedPartners(max_size, "oldest", min_size)
+    for number in range(12):
+        expected = partners.will_draw()
+        partners.remember((number, {}))
+        assert bool(partners.draw(3)) == expected

@@ -1,0 +1,73 @@
+"""How a training set's images are read: whole or no larger than training will ask for, each time or once."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from torchvision import tv_tensors
+
+from rtmdet_lab.data.image_cache import ImageCache
+from rtmdet_lab.data.images import read_reduced
+from rtmdet_lab.errors import SettingError
+
+Set = TypeVar("Set")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the images of a set are read.
+
+    Args:
+        side: JPEG images are reduced to 1/2, 1/4 or 1/8 of their size where that leaves the longer side at least this many
+            pixels; None: all images stay whole.
+        cache: where decoded images are kept; None: they are decoded each time.
+    """
+
+    side: int | None = None
+    cache: ImageCache | None = None
+
+    def read(
+        self, index: int, path: Path, size: tuple[int, int] | None = None, whole: bool = False
+    ) -> tuple[tv_tensors.Image, tuple[int, int]]:
+        """Returns image number ``index`` and the (height, width) of the whole one, which its annotations are made for.
+
+        Args:
+            size: (height, width) of the annotation file, None where it does not say.
+            whole: do not reduce.
+
+        Raises:
+            DataError: as :func:`~rtmdet_lab.data.images.read_image`.
+        """
+        cache = self.cache
+        if cache is not None and whole and cache.reduces(index):
+            cache = None
+        found = None if cache is None else cache.get(index)
+        if found is None:
+            found = read_reduced(path, size, None if whole else self.side)
+            if cache is not None:
+                cache.put(index, found[0])
+        return found
+
+
+def with_reading(source: Set, reading: Reading) -> Set:
+    """Returns a data set of image files that reads them so; the one given stays as it is.
+
+    Raises:
+        SettingError: a set that has no files.
+    """
+    require_files(source)
+    other = copy.copy(source)
+    other.reading = reading
+    return other
+
+
+def require_files(source: object) -> None:
+    """Raises SettingError for a data set that is not read from image files."""
+    if not hasattr(source, "reading"):
+        raise SettingError(
+            "data.reduced_decode and data.cache_decoded are for sets that are read from image files, which this one is not: "
+            "turn them off"
+        )
