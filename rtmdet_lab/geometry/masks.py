@@ -27,10 +27,11 @@ def mask_centers(masks: Tensor) -> Tensor:
 
 def fill_polygons(polygons: Polygons, size: tuple[int, int]) -> np.ndarray:
     """Returns the mask (H, W) bool of an object's parts, joined, by COCO's rule for which pixels belong to a polygon."""
-    parts = [list(part) for part in polygons if len(part) >= 6]
+    parts = [part for part in polygons if len(part) >= 6]
     if not parts:
         return np.zeros(size, bool)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(parts, *size))).view(bool)
+    runs = coco_mask.frPyObjects(parts, *size)
+    return coco_mask.decode(runs[0] if len(runs) == 1 else coco_mask.merge(runs)).view(bool)
 
 
 def encode_masks(masks: Tensor) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ Moving corners costs nothing and loses nothing; only the last step fills pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -13,34 +14,77 @@ Part = np.ndarray  # (K, 2) float64 x, y in pixels, K of at least 3
 
 
 class Outlines:
-    """The outlines of the objects of one image; an object may have several parts. Never changed in place."""
+    """The outlines of the objects of one image; an object may have several parts. Never changed in place.
+
+    All corners lie in one array, so that an image's outlines move at once: a mosaic has hundreds of parts.
+    """
 
     def __init__(self, objects: Sequence[Sequence[Part]]) -> None:
-        self.objects = [list(parts) for parts in objects]
+        parts = [part for own in objects for part in own]
+        self._points = np.concatenate(parts) if parts else np.zeros((0, 2))  # (N, 2), part after part
+        self._lengths = np.array([len(part) for part in parts], dtype=np.int64)  # (K,) corners of each part
+        self._owners = np.repeat(np.arange(len(objects)), [len(own) for own in objects])  # (K,) ascending
+        self._count = len(objects)
 
     @classmethod
     def from_coco(cls, objects: Sequence[Sequence[Sequence[float]]]) -> Outlines:
         """Returns the outlines of COCO polygons, per object a list of [x1, y1, x2, y2, ...]."""
-        return cls([[np.asarray(part, float).reshape(-1, 2) for part in parts] for parts in objects])
+        parts = [part for own in objects for part in own]
+        points = np.array(list(chain.from_iterable(parts)), dtype=np.float64).reshape(-1, 2)
+        lengths = np.array([len(part) // 2 for part in parts], dtype=np.int64)
+        owners = np.repeat(np.arange(len(objects)), [len(own) for own in objects])
+        return cls._of(points, lengths, owners, len(objects))
+
+    @classmethod
+    def _of(cls, points: np.ndarray, lengths: np.ndarray, owners: np.ndarray, count: int) -> Outlines:
+        made = cls.__new__(cls)
+        made._points, made._lengths, made._owners, made._count = points, lengths, owners, count
+        return made
 
     def __len__(self) -> int:
-        return len(self.objects)
+        return self._count
 
     def __iter__(self) -> Iterator[list[Part]]:
-        return iter(self.objects)
+        """Yields each object's parts, views of the corners."""
+        objects: list[list[Part]] = [[] for _ in range(self._count)]
+        for owner, part in zip(self._owners.tolist(), self._parts(), strict=True):
+            objects[owner].append(part)
+        return iter(objects)
+
+    def _parts(self) -> list[Part]:
+        ends = self._lengths.cumsum().tolist()
+        return [self._points[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _extremes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the lowest and the highest x, y of each part, (K, 2) both."""
+        if not len(self._lengths):
+            return np.zeros((0, 2)), np.zeros((0, 2))
+        starts = self._lengths.cumsum() - self._lengths
+        return np.minimum.reduceat(self._points, starts), np.maximum.reduceat(self._points, starts)
 
     def select(self, keep: Sequence[bool]) -> Outlines:
         """Returns the objects whose flag is set."""
-        return Outlines([parts for parts, kept in zip(self.objects, keep, strict=True) if kept])
+        kept = np.asarray(keep, dtype=bool)
+        parts = kept[self._owners]
+        points = self._points[np.repeat(parts, self._lengths)]
+        owners = (kept.cumsum() - 1)[self._owners[parts]]
+        return self._of(points, self._lengths[parts], owners, int(kept.sum()))
 
     def joined(self, others: Sequence[Outlines]) -> Outlines:
         """Returns these objects followed by those of ``others``."""
-        return Outlines(sum((one.objects for one in others), self.objects))
+        every = [self, *others]
+        counts = np.array([len(one) for one in every])
+        before = (counts.cumsum() - counts).tolist()
+        return self._of(
+            np.concatenate([one._points for one in every]),
+            np.concatenate([one._lengths for one in every]),
+            np.concatenate([one._owners + first for one, first in zip(every, before, strict=True)]),
+            int(counts.sum()),
+        )
 
     def moved(self, scale: tuple[float, float], offset: tuple[float, float]) -> Outlines:
         """Returns the outlines after x, y -> x * scale + offset."""
-        factor, shift = np.array(scale), np.array(offset)
-        return Outlines([[part * factor + shift for part in parts] for parts in self.objects])
+        return self._of(self._points * np.array(scale) + np.array(offset), self._lengths, self._owners, self._count)
 
     def mirrored(self, width: float) -> Outlines:
         """Returns the outlines mirrored left to right on a canvas ``width`` pixels wide."""
@@ -48,30 +92,40 @@ class Outlines:
 
     def clipped(self, width: float, height: float) -> Outlines:
         """Returns the outlines cut to 0..width, 0..height; objects that lie outside have no parts left."""
-        return Outlines([[cut for part in parts for cut in _clip(part, width, height)] for parts in self.objects])
+        low, high = self._extremes()
+        limit = np.array([width, height])
+        reaches = np.stack([low < 0, high > limit], axis=2).reshape(-1, 4)  # past the left, right, top, bottom
+        meets = ((high > 0) & (low < limit)).all(axis=1)
+        # A part that lies inside, if only as a line on the border, stays.
+        meets |= ~reaches.any(axis=1)
+        if meets.all() and not reaches.any():
+            return self
+        parts, kept = self._parts(), []
+        for number in meets.nonzero()[0].tolist():
+            part = parts[number]
+            for (axis, bound, sign), past in zip(_sides(width, height), reaches[number].tolist(), strict=True):
+                if past and len(part) >= 3:
+                    part = _cut(part, axis, bound, sign)
+            if len(part) >= 3:
+                kept.append((part, self._owners[number]))
+        points = np.concatenate([part for part, _ in kept]) if kept else np.zeros((0, 2))
+        lengths = np.array([len(part) for part, _ in kept], dtype=np.int64)
+        return self._of(points, lengths, np.array([owner for _, owner in kept], dtype=np.int64), self._count)
 
     def boxes(self) -> np.ndarray:
         """Returns the boxes (G, 4) x1 y1 x2 y2 around the outlines; zeros for an object without parts."""
-        found = np.zeros((len(self), 4))
-        for box, parts in zip(found, self.objects, strict=True):
-            if parts:
-                points = np.concatenate(parts)
-                box[:2], box[2:] = points.min(0), points.max(0)
+        found = np.zeros((self._count, 4))
+        low, high = self._extremes()
+        if len(low):
+            first = np.flatnonzero(np.diff(self._owners, prepend=-1))  # of each object that has parts
+            owners = self._owners[first]
+            found[owners, :2], found[owners, 2:] = np.minimum.reduceat(low, first), np.maximum.reduceat(high, first)
         return found
 
 
-def _clip(part: Part, width: float, height: float) -> list[Part]:
-    """Returns the part inside the canvas, as no or one polygon (edges along the border may run to and fro)."""
-    low, high = part.min(0), part.max(0)
-    if low[0] >= 0 and low[1] >= 0 and high[0] <= width and high[1] <= height:
-        return [part]
-    if high[0] <= 0 or high[1] <= 0 or low[0] >= width or low[1] >= height:
-        return []
-    for axis, limit, sign in ((0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)):
-        part = _cut(part, axis, limit, sign)
-        if len(part) < 3:
-            return []
-    return [part]
+def _sides(width: float, height: float) -> tuple[tuple[int, float, float], ...]:
+    """Returns the axis, place and inward direction of the left, right, top and bottom of a canvas."""
+    return (0, 0.0, 1.0), (0, width, -1.0), (1, 0.0, 1.0), (1, height, -1.0)
 
 
 def _cut(part: Part, axis: int, limit: float, sign: float) -> Part:
@@ -80,7 +134,7 @@ def _cut(part: Part, axis: int, limit: float, sign: float) -> Part:
     inside = distance >= 0
     if inside.all():
         return part
-    following, after = np.roll(part, -1, axis=0), np.roll(distance, -1)
+    following, after = np.concatenate([part[1:], part[:1]]), np.concatenate([distance[1:], distance[:1]])
     crosses = inside != (after >= 0)
     share = np.divide(distance, distance - after, out=np.zeros_like(distance), where=crosses)
     crossing = part + share[:, None] * (following - part)

@@ -52,8 +52,10 @@ def _moments(window: np.ndarray) -> tuple[float, float, float]:
     if not window.size:
         return 0.0, 0.0, 0.0
     # Filled masks lie column by column in memory: turned, they are read without a copy.
-    sums = cv2.moments(np.ascontiguousarray(window.T).view(np.uint8), binaryImage=True)
-    return sums["m01"], sums["m10"], sums["m00"]
+    columns = np.ascontiguousarray(window.T).view(np.uint8)
+    x = cv2.reduce(columns, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
+    y = cv2.reduce(columns, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+    return float(x @ np.arange(len(x))), float(y @ np.arange(len(y))), float(x.sum())
 
 
 def fill_window(parts: list[Part], size: tuple[int, int]) -> tuple[np.ndarray, int, int]:
@@ -66,5 +68,5 @@ def fill_window(parts: list[Part], size: tuple[int, int]) -> tuple[np.ndarray, i
     high = np.clip(np.ceil(points.max(0)).astype(int) + 1, low, limit)
     if (high <= low).any():
         return np.zeros((0, 0), bool), 0, 0
-    window = fill_polygons([(part - low).ravel().tolist() for part in parts], (int(high[1] - low[1]), int(high[0] - low[0])))
+    window = fill_polygons([(part - low).ravel() for part in parts], (int(high[1] - low[1]), int(high[0] - low[0])))
     return window, int(low[0]), int(low[1])
