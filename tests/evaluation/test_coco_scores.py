@@ -84,9 +84,16 @@ def test_the_faster_engine_is_taken_where_it_can_be(monkeypatch):
     assert not isinstance(score_coco(truth, results, "bbox"), Scores)
 
 
-def test_what_is_scored_stays_as_it_was():
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("engine", ["hotcoco", "pycocotools"])
+@pytest.mark.parametrize("fields", [{"bbox"}, {"segmentation"}, {"bbox", "segmentation"}])
+def test_what_is_scored_stays_as_it_was(kind, engine, fields):
+    pytest.importorskip("hotcoco")
+    if {"bbox": "bbox", "segm": "segmentation"}[kind] not in fields:
+        pytest.skip("nothing to score")
     truth, results = made(2)
+    results = [{key: one[key] for key in ("image_id", "category_id", "score", *sorted(fields))} for one in results]
     before = repr((truth, results))
-    score_coco(truth, results, "segm")
-    run_coco_eval(truth, results, "segm")
+    stats = score_coco(truth, results, kind, engine).stats
     assert repr((truth, results)) == before
+    np.testing.assert_array_equal(score_coco(truth, tuple(results), kind, engine).stats, stats)
