@@ -41,6 +41,7 @@ from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import STRIDES, parse_model_name, resolve_test
 from rtmdet_lab.tasks.instance import MASK_STRIDE
 from rtmdet_lab.tasks.rotated import GEOMETRY
+from rtmdet_lab.training.evaluate import autocast
 from rtmdet_lab.training.optim import build_optimizer
 from rtmdet_lab.training.stages import plan_stages
 from rtmdet_lab.transforms.normalize import normalize
@@ -79,7 +80,8 @@ def train(folder: Path, case: dict[str, Any]) -> Turn:
     wanted = decode(priors, torch.tensor(arrays["distances"]))
 
     def turn() -> dict[str, Any]:
-        predictions = model(images)
+        with autocast(images.device, case["amp"]):
+            predictions = model(images)
         predictions.boxes = wanted + 0 * predictions.boxes
         losses = task.criterion(predictions, targets)
         torch.stack(list(losses.values())).sum().backward()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torchvision.transforms import v2
 
-from rtmdet_lab.data.loaders import MAX_REDRAWS, Source, TrainSampler, mixing_steps, sample_seed
+from rtmdet_lab.data.loaders import MAX_REDRAWS, Source, TrainSampler, load_for, mixing_steps, sample_seed
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.transforms.base import EmptyCrop, Sample, noted
 from rtmdet_lab.transforms.mixing import Mixing
@@ -91,7 +91,7 @@ class Tracer:
     def _run(self, index: int) -> Iterator[Step]:
         for _ in range(MAX_REDRAWS):
             begin = time.perf_counter()
-            sample = self.source.load(index)
+            sample = load_for(self.pipeline, self.source, index)
             yield Step(LOAD, {"image": index}, sample, _since(begin))
             for transform in flat(self.pipeline):
                 with noted() as drawn:

@@ -81,7 +81,10 @@ class ImageCache:
         return bool((self._kept[index] < self._whole[index]).any())
 
     def close(self) -> None:
-        """Gives the file up; its space is free again once all processes have."""
+        """Frees the space. Who has the file open finds nothing in it and decodes."""
+        # Not left to the last process: loader processes of a run that failed live as long as its traceback.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file.fileno(), 0)
         self._file.close()
 
     def _start(self, index: int) -> int:
@@ -139,15 +142,22 @@ def _reserve(size: int) -> Any:
     Raises:
         StorageError: there is not that much space, or it cannot be reserved.
     """
-    folder = tempfile.gettempdir()
     remedy = "set TMPDIR to a folder on a larger local disk, or turn data.cache_decoded off"
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise StorageError(f"decoded images need {size / 1e9:,.1f} GB, but {folder} has {free / 1e9:,.1f} GB free: {remedy}")
+    folder, file = "TMPDIR", None
     try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise StorageError(
+                f"decoded images need {size / 1e9:,.1f} GB, but {folder} has {free / 1e9:,.1f} GB free: {remedy}"
+            )
         file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - open as long as the cache
         os.posix_fallocate(file.fileno(), 0, max(size, 1))
+    except StorageError:
+        raise
     except (OSError, AttributeError) as error:  # not every system can reserve space
+        if file is not None:
+            file.close()  # what was reserved before the disk was full
         reason = getattr(error, "strerror", None) or "this system cannot reserve space"
         raise StorageError(
             f"cannot reserve {size / 1e9:,.1f} GB for decoded images in {folder} ({reason}): {remedy}"

@@ -155,7 +155,7 @@ def peek_header(path: Path) -> tuple[tuple[int, int], bool] | None:
         require_plain(path, "image")
         with path.open("rb") as file:
             height, width, kind, turned = _header(path, file)
-    except (DataError, OSError):
+    except (DataError, OSError, ValueError):  # the last one: a zero byte in the name
         return None
     return (width, height) if turned else (height, width), kind in _REDUCIBLE
 

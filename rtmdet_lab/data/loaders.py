@@ -101,7 +101,7 @@ class PipelineDataset(Dataset):
         notes: list[str] = []
         for _ in range(MAX_REDRAWS):
             try:
-                image, target = self._load(index)
+                image, target = load_for(self.pipeline, self.source, index)
                 image, moved = self.pipeline(image, target)
                 return (image, moved if self.training else dict(target, meta=moved["meta"])), notes, None
             except EmptyCrop:
@@ -119,11 +119,13 @@ class PipelineDataset(Dataset):
             return None, [], f"{MAX_REDRAWS} images drawn in a row cannot be used, the last one because {notes[-1]}"
         return None, notes, f"the pipeline rejected {MAX_REDRAWS} samples in a row: no crop of these images has an object"
 
-    def _load(self, index: int) -> Sample:
-        # The few images that a mosaic leaves alone are shown larger than a reduced one may be.
-        if _reduces(self.source) and any(step.stays_alone() for step in mixing_steps(self.pipeline)):
-            return self.source.load(index, whole=True)
-        return self.source.load(index)
+
+def load_for(pipeline: v2.Transform, source: Source, index: int) -> Sample:
+    """Returns image number ``index`` and its target as ``pipeline`` is to be given them next."""
+    # The few images that a mosaic leaves alone are shown larger than a reduced one may be.
+    if _reduces(source) and any(step.stays_alone() for step in mixing_steps(pipeline)):
+        return source.load(index, whole=True)
+    return source.load(index)
 
 
 def _reduces(source: Source) -> bool:

@@ -41,13 +41,15 @@ class Reading:
         Raises:
             DataError: as :func:`~rtmdet_lab.data.images.read_image`.
         """
+        exception = whole and self.side is not None
         cache = self.cache
-        if cache is not None and whole and cache.reduces(index):
+        if cache is not None and exception and cache.reduces(index):
             cache = None
         found = None if cache is None else cache.get(index)
         if found is None:
             found = read_reduced(path, size, None if whole else self.side)
-            if cache is not None:
+            # An exception is never kept: of a JPEG under another name the cache does not know that it is one.
+            if cache is not None and not exception:
                 cache.put(index, found[0])
         return found
 

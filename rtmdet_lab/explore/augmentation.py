@@ -12,7 +12,6 @@ from typing import Any
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
-from torchvision.transforms import v2
 
 from rtmdet_lab.analysis.steps import Step, Tracer
 from rtmdet_lab.config import ExperimentConfig, with_overrides
@@ -20,7 +19,7 @@ from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.errors import UnknownNameError, did_you_mean
 from rtmdet_lab.explore.panel import Panel, View
 from rtmdet_lab.presets import resolve
-from rtmdet_lab.training.stages import plan_stages
+from rtmdet_lab.training.stages import Stage, plan_stages
 from rtmdet_lab.viz.steps import plot_step, plot_steps
 
 # Both stages exist in a run that has epochs of both.
@@ -56,8 +55,8 @@ class AugmentationExplorer:
             )
         return ("plain", "strong", "weak") if task == "rotated" else ("strong", "weak")
 
-    def pipeline(self, task: str, stage: str) -> v2.Transform:
-        """Returns a published pipeline, its steps one by one.
+    def stage(self, task: str, stage: str) -> Stage:
+        """Returns a published stage, its pipeline's steps one by one, and the set as it is read there.
 
         Raises:
             UnknownNameError, SettingError: a stage the task does not have, or settings that do not fit it.
@@ -71,14 +70,15 @@ class AugmentationExplorer:
         if stage == "plain":
             del overrides["augment.one_resize"]  # it resizes once, as published
         config = resolve(with_overrides(ExperimentConfig(), overrides))
-        return next(one.pipeline for one in plan_stages(config, self.sources[task]) if one.name == stage)
+        return next(one for one in plan_stages(config, self.sources[task]) if one.name == stage)
 
     def steps(self, task: str, stage: str, position: int, seed: int | None = None) -> list[Step]:
         """Returns the steps of sample number ``position`` of the first epoch."""
         seed = self.seed if seed is None else seed
         key = (task, stage, seed)
         if key not in self._tracers:
-            self._tracers[key] = Tracer(self.pipeline(task, stage), self.sources[task], seed)
+            chosen = self.stage(task, stage)
+            self._tracers[key] = Tracer(chosen.pipeline, chosen.source, seed)
         return self._tracers[key].steps(position)
 
     def strip(self, task: str, stage: str, position: int) -> Figure:

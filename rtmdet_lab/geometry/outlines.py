@@ -65,6 +65,8 @@ class Outlines:
     def select(self, keep: Sequence[bool]) -> Outlines:
         """Returns the objects whose flag is set."""
         kept = np.asarray(keep, dtype=bool)
+        if kept.shape != (self._count,):
+            raise ValueError(f"{kept.size} flags for {self._count} objects")
         parts = kept[self._owners]
         points = self._points[np.repeat(parts, self._lengths)]
         owners = (kept.cumsum() - 1)[self._owners[parts]]

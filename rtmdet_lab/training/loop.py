@@ -81,18 +81,19 @@ def fit(
     has_run = has_state(out_dir)
     if has_run and not resume:
         raise StorageError(f"{out_dir} already holds a run: resume it (--resume) or choose another output folder")
-    run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
-    if resume is True or (resume == "auto" and has_run):
-        run.restore()
-    require_writable(out_dir)  # not after an epoch that is then lost
-    with InterruptRequest() as request, run.log:
-        try:
-            with explain_memory(training_advice(task.config)):
-                return run.train(request, on_epoch_end)
-        finally:
-            reporter.close()
-            if run.cache is not None:
-                run.cache.close()
+    with contextlib.ExitStack() as at_end:
+        run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
+        if run.cache is not None:
+            at_end.callback(run.cache.close)
+        if resume is True or (resume == "auto" and has_run):
+            run.restore()
+        require_writable(out_dir)  # not after an epoch that is then lost
+        with InterruptRequest() as request, run.log:
+            try:
+                with explain_memory(training_advice(task.config)):
+                    return run.train(request, on_epoch_end)
+            finally:
+                reporter.close()
 
 
 class _NoBatch(Exception):

@@ -159,14 +159,29 @@ def test_headers_that_cannot_be_read_leave_no_room(tmp_path):
             with_reading(source, Reading(None, cache)).load(index)
 
 
-def test_other_format_behind_a_jpeg_suffix_is_read_whole_each_time(tmp_path):
-    source = make_set(tmp_path / "set", "png")
+def renamed(folder: Path, suffix: str, other: str) -> CocoDataset:
+    """Returns a set whose images are called otherwise than what they are."""
+    source = make_set(folder, suffix)
     for record in source.records:
-        (tmp_path / "set" / record.file_name).rename(tmp_path / "set" / f"{record.image_id}.jpg")
-        record.file_name = f"{record.image_id}.jpg"
+        (folder / record.file_name).rename(folder / f"{record.image_id}.{other}")
+        record.file_name = f"{record.image_id}.{other}"
+    return source
+
+
+def test_other_format_behind_a_jpeg_suffix_is_read_whole_each_time(tmp_path):
+    source = renamed(tmp_path / "set", "png", "jpg")
     kept = with_reading(source, Reading(40, cache_for(source, 40)))
     for _ in range(2):
         assert_equal(pixels_of(kept), pixels_of(source))
+
+
+def test_jpeg_behind_another_suffix_is_read_as_without_a_cache(tmp_path):
+    source = renamed(tmp_path / "set", "jpg", "png")
+    plain, kept = (with_reading(source, Reading(40, cache)) for cache in (None, cache_for(source, 40)))
+    for index in range(COUNT):
+        assert torch.equal(kept.load(index, whole=True)[0], plain.load(index, whole=True)[0])
+    for _ in range(2):
+        assert_equal(pixels_of(kept), pixels_of(plain))
 
 
 def test_whole_image_for_a_lonely_mosaic_is_not_kept(source):
@@ -231,6 +246,18 @@ def test_space_that_cannot_be_reserved_is_refused_in_a_sentence(source, monkeypa
         cache_for(source)
     reason = "No space left" if isinstance(error, OSError) else "cannot reserve space"
     assert_one_sentence(refusal.value, reason, tempfile.gettempdir(), "TMPDIR")
+
+
+def test_no_folder_for_temporary_files_is_refused_in_a_sentence(source, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(StorageError) as refusal:
+        cache_for(source)
+    assert_one_sentence(refusal.value, "/nowhere", "No such file", "TMPDIR")
+
+
+def test_file_name_with_a_zero_byte_leaves_no_room(source):
+    source.records[0].file_name, source.records[0].size = "a\0b.jpg", None
+    assert cache_for(source).bytes < cache_for(make_set(source.folder)).bytes
 
 
 def test_annotation_file_that_lies_asks_for_no_space(source):
@@ -378,8 +405,14 @@ def test_closing_gives_the_space_back(source, monkeypatch, tmp_path):
     cache = cache_for(source)
     opened = f"/proc/self/fd/{cache._file.fileno()}"
     assert os.readlink(opened).startswith(str(tmp_path))
+    late = pickle.loads(pickle.dumps(cache))  # a loader process that outlives the run
+    kept = with_reading(source, Reading(None, late))
+    pixels_of(kept)
+    assert os.fstat(late._file.fileno()).st_blocks > 0
     cache.close()
     assert not os.path.exists(opened)
+    assert os.fstat(late._file.fileno()).st_blocks == 0
+    assert late.get(0) is None
 
 
 # The setting -------------------------------------------------------------------------------------------------------------

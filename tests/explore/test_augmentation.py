@@ -141,4 +141,4 @@ def test_impossible_beginning_is_named(explorer, options, error, words):
 
 def test_unknown_stage_is_named(explorer):
     with pytest.raises(UnknownNameError, match="no stage 'plain' of the task detection"):
-        explorer.pipeline("detection", "plain")
+        explorer.stage("detection", "plain")

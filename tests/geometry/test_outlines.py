@@ -57,6 +57,11 @@ def test_outside_is_nothing_and_inside_is_untouched(shapes):
     assert shapes.clipped(50, 5).boxes().tolist() == [[0, 0, 4, 2], [1, 1, 3, 3]], "the second part is cut away"
 
 
+def test_flags_for_other_objects_are_refused(shapes):
+    with pytest.raises(ValueError, match="3 flags for 2 objects"):
+        shapes.select([True, False, True])
+
+
 def test_objects_without_parts_keep_their_place():
     shapes = Outlines([[], [np.array([[0.0, 0], [4, 0], [4, 2]])], [], [np.array([[6.0, 6], [9, 6], [9, 9]])]])
     assert [len(parts) for parts in shapes] == [0, 1, 0, 1]
