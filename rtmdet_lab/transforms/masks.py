@@ -8,7 +8,7 @@ import torch
 from torchvision import tv_tensors
 
 from rtmdet_lab.geometry.masks import fill_polygons
-from rtmdet_lab.geometry.outlines import Part
+from rtmdet_lab.geometry.outlines import Outlines
 from rtmdet_lab.transforms.base import Sample, Target, Transform, image_size, plain_boxes, select_objects
 
 MASK_STRIDE = 4  # pixels between the points at which the mask loss reads a mask
@@ -33,8 +33,11 @@ class FillOutlines(Transform):
         shape = [len(range(MASK_STRIDE // 2, side, MASK_STRIDE)) for side in size]
         masks = np.zeros((len(outlines), *shape), bool)
         centers = np.full((len(outlines), 2), np.nan, np.float32)
-        for number, parts in enumerate(outlines):
-            window, left, top = fill_window(parts, size)
+        windows = windows_around(outlines, size)
+        for number, (parts, (left, top, width, height)) in enumerate(zip(outlines, windows, strict=True)):
+            if not parts or width <= 0 or height <= 0:
+                continue
+            window = fill_polygons([(part - (left, top)).ravel() for part in parts], (height, width))
             x, y, area = _moments(window)
             if area:
                 centers[number] = x / area + left, y / area + top
@@ -47,26 +50,18 @@ class FillOutlines(Transform):
         return image, target
 
 
+def windows_around(outlines: Outlines, size: tuple[int, int]) -> list[list[int]]:
+    """Returns left, top, width, height of the whole pixels around each object on a canvas of ``size`` (height, width)."""
+    boxes, limit = outlines.boxes(), np.array([size[1], size[0]])
+    low = np.clip(np.floor(boxes[:, :2]).astype(int) - 1, 0, limit)
+    high = np.clip(np.ceil(boxes[:, 2:]).astype(int) + 1, low, limit)
+    return np.concatenate([low, high - low], axis=1).tolist()
+
+
 def _moments(window: np.ndarray) -> tuple[float, float, float]:
     """Returns the sums of x and y over the pixels that are set, and their number."""
-    if not window.size:
-        return 0.0, 0.0, 0.0
     # Filled masks lie column by column in memory: turned, they are read without a copy.
     columns = np.ascontiguousarray(window.T).view(np.uint8)
     x = cv2.reduce(columns, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0]
     y = cv2.reduce(columns, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
     return float(x @ np.arange(len(x))), float(y @ np.arange(len(y))), float(x.sum())
-
-
-def fill_window(parts: list[Part], size: tuple[int, int]) -> tuple[np.ndarray, int, int]:
-    """Returns the filled pixels (h, w) bool around an object on a canvas of ``size`` (height, width), their left and top."""
-    if not parts:
-        return np.zeros((0, 0), bool), 0, 0
-    points = np.concatenate(parts)
-    limit = np.array([size[1], size[0]])
-    low = np.clip(np.floor(points.min(0)).astype(int) - 1, 0, limit)
-    high = np.clip(np.ceil(points.max(0)).astype(int) + 1, low, limit)
-    if (high <= low).any():
-        return np.zeros((0, 0), bool), 0, 0
-    window = fill_polygons([(part - low).ravel() for part in parts], (int(high[1] - low[1]), int(high[0] - low[0])))
-    return window, int(low[0]), int(low[1])
