@@ -305,7 +305,6 @@ def config(**changes):
     ],
 )
 def test_batches_are_those_without_a_cache_bit_for_bit(source, method, partners, reduced):
-
     def epochs(cached: bool) -> list:
         settings = {"data.cache_decoded": cached, "data.reduced_decode": reduced, "augment.partners": partners}
         chosen = config(**settings, **{"augment.input_size": 32})
