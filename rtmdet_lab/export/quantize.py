@@ -1,9 +1,9 @@
 """INT8: ranges of activations measured on calibration images, by NNCF.
 
-In eight bits are the dense convolutions, which do nearly all of a network's arithmetic. In float stay the last ones, whose
-outputs are the answer, and the depth-wise convolutions: they have little arithmetic, and one range for channels that differ
-by orders of magnitude costs most of the AP that eight bits cost (docs/performance.md). SiLU stays in float, too; runtimes
-compute it together with the convolution before it. Post-processing is added afterwards.
+In eight bits are the dense convolutions, which do nearly all of a network's arithmetic. SiLU stays in float: rounded inside,
+it costs two fifths of the AP, and runtimes compute it together with the convolution before it. So do the last convolutions,
+whose outputs are the answer, and the depth-wise ones: they have little arithmetic and take no longer in float
+(docs/performance.md has what each choice costs). Post-processing is added afterwards.
 """
 
 from __future__ import annotations
