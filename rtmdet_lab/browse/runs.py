@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from rtmdet_lab.browse.outcomes import judge
 from rtmdet_lab.browse.source import Source
 from rtmdet_lab.config import DataConfig, with_overrides
-from rtmdet_lab.data.coco import CocoFile, read_coco
+from rtmdet_lab.data.coco_file import CocoFile, read_coco
 from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file
 from rtmdet_lab.data.images import image_header
 from rtmdet_lab.data.segmentation import decode_segmentation

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rtmdet_lab.data.coco import read_coco
+from rtmdet_lab.data.coco_file import read_coco
 from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file, vocabulary
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.errors import DataError

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rtmdet_lab.data.coco import CocoDataset, read_coco
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.data.coco_file import read_coco
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.transforms.base import image_size
 

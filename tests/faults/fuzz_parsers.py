@@ -140,7 +140,7 @@ def _target(name: str, folder: Path) -> Callable[[bytes], None]:
 
 
 def _annotations(folder: Path) -> Callable[[bytes], None]:
-    from rtmdet_lab.data.coco import read_coco
+    from rtmdet_lab.data.coco_file import read_coco
     from rtmdet_lab.data.segmentation import to_polygons
     from rtmdet_lab.geometry.masks import decode_segmentation
 

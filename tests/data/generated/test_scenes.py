@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from rtmdet_lab.data.coco import read_coco
+from rtmdet_lab.data.coco_file import read_coco
 from rtmdet_lab.data.generated import SCENE_CATEGORY_IDS, SCENE_CLASSES, coco_set, generate_scenes, render_scene
 from rtmdet_lab.data.generated.forms import SCENE_FORMS, fill, pose
 from rtmdet_lab.data.generated.scenes import _Canvas
