@@ -21,8 +21,9 @@ from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import DataError, SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve
+from rtmdet_lab.shipped import shipped_folder
 
-EXPERIMENTS_FOLDER = Path(__file__).parents[1] / "experiments"  # of a checkout; elsewhere files are named by their path
+EXPERIMENTS_FOLDER = shipped_folder("experiments")
 MACS_TOLERANCE = 0.005  # printed counts differ in what they count beside convolutions
 
 
@@ -148,7 +149,7 @@ class PaperItem:
 
 
 def experiment_names() -> list[str]:
-    """Returns the names of the paper items of this checkout."""
+    """Returns the names of the paper items that came with the package."""
     return sorted(path.stem for path in EXPERIMENTS_FOLDER.glob("*.py"))
 
 

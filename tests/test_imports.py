@@ -18,6 +18,7 @@ PACKAGE = Path(rtmdet_lab.__file__).parent
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "shipped": 0,
     "config": 0,
     "presets": 0,
     "structures": 0,

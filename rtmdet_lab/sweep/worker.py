@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from rtmdet_lab.errors import DataError, SettingError, UserError
 from rtmdet_lab.files import write_atomic, write_json
-from rtmdet_lab.paper_items import EXPERIMENTS_FOLDER
+from rtmdet_lab.shipped import shipped_folder
 from rtmdet_lab.sweep.plan import DONE_NAME, NOTEBOOK_NAME, Run, finished_record, read_run, written_record
 from rtmdet_lab.sweep.stopping import STOPPED, KernelStop
 
@@ -118,9 +118,9 @@ def run_notebook() -> Path:
     """
     import nbformat
 
-    path = EXPERIMENTS_FOLDER.parent / "notebooks" / "30_train.ipynb"
+    path = shipped_folder("notebooks") / "30_train.ipynb"
     if not path.is_file():
-        raise DataError(f"notebook {path} does not exist: run the sweep from a checkout")
+        raise DataError(f"notebook {path} does not exist: install the package with its notebooks, or use a checkout")
     cells = nbformat.read(path, as_version=4).cells
     if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise SettingError(f"notebook {path} has no parameters cell: tag the cell that declares them 'parameters'")

@@ -83,7 +83,7 @@ def test_output_that_cannot_be_written_is_one_sentence(capsys, tmp_path):
 
 def test_notebook_without_parameters_is_named_before_any_run(capsys, tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
-    monkeypatch.setattr(worker, "EXPERIMENTS_FOLDER", tmp_path / "experiments")
+    monkeypatch.setattr(worker, "shipped_folder", lambda name: tmp_path / name)
     arguments = ["sweep", "kernel_size", "--budget", "smoke", "--out", tmp_path / "out"]
     fails(capsys, *arguments, words=["30_train.ipynb does not exist", "checkout"])
     cells = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
