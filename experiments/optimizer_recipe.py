@@ -4,7 +4,7 @@ from rtmdet_lab.budgets import BUDGETS
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.paper_items import Comparison, PaperItem
 
-_EPOCHS = ("train.epochs", "train.weak_epochs", "train.val_interval")
+_EPOCHS = ("train.epochs", "train.weak_epochs")
 
 ITEM = PaperItem(
     item="Training recipe",

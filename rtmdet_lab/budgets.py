@@ -77,7 +77,6 @@ _SMOKE = {
     "train.epochs": 2,
     "train.batch_size": 8,
     "train.lr": 0.001,
-    "train.val_interval": 1,
 }
 # Weak augmentation, from nothing.
 _LAPTOP = {
@@ -90,7 +89,6 @@ _LAPTOP = {
     "train.weak_epochs": 5,
     "train.batch_size": 8,
     "train.lr": 0.003,
-    "train.val_interval": 5,
 }
 # In minutes, steps count for more than pixels, and telling forms apart is what seeds decide: with six forms, runs that
 # differ in their seed alone end up to 32 points of AP apart, at equal recall (docs/ablations.md).
@@ -101,7 +99,6 @@ _DETECTION_LAPTOP = {
     "train.weak_epochs": 6,
     "train.batch_size": 4,
     "train.lr": 0.0015,
-    "train.val_interval": 6,
 }
 _FORMS = ["triangle", "rectangle", "cross", "ring", "crescent", "arrow"]
 _SCENES = {"size": 160, "seed": 0, "difficulty": 0.0, "classes": _FORMS}

@@ -226,13 +226,16 @@ class TrainConfig:
     channels_last: bool = True
     compile: bool = False
     freeze_norm: bool | None = None  # batch norm in eval mode; None: only when loaded weights have it folded in
-    val_interval: int = 10  # epochs between validations; every epoch in the weak stage
+    val_interval: int | None = None  # epochs between validations; None: a thirtieth of the run, the published 10 of 300
+    # Whose score is the run's: the last averaged weights, or those of the best validation, which favours runs with many.
+    score_of: Literal["last", "best"] = "last"
     keep_every: int = 0  # epochs between weight files that are kept, the untrained one included; 0: none are
     workers: int = 2  # loader processes
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "val_interval", "ema_gamma"):
-            _require(getattr(self, name) >= 1, f"train.{name}", getattr(self, name), "at least 1")
+            count = getattr(self, name)
+            _require(count is None or count >= 1, f"train.{name}", count, "at least 1")
         for name in ("weak_epochs", "warmup_steps", "warmup_factor", "workers", "momentum", "weight_decay", "keep_every"):
             _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "zero or more")
         _require(self.lr is None or self.lr >= 0, "train.lr", self.lr, "zero or more")

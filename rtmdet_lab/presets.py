@@ -215,6 +215,8 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
     if train.lr is None:
         lr, images = PUBLISHED_LR[config.task]
         train = dataclasses.replace(train, lr=lr * train.batch_size * train.accumulate / images)
+    if train.val_interval is None:
+        train = dataclasses.replace(train, val_interval=max(train.epochs // 30, 1))
     if test.input_size is None:
         test = dataclasses.replace(test, input_size=test.tile or config.augment.input_size)
     one_stage = config.task == "rotated" and augment.rotated_recipe == "plain"

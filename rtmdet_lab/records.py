@@ -29,7 +29,7 @@ class RunRecord:
 
     model: str
     config: dict[str, Any]
-    metrics: dict[str, float]  # of the best weights on the validation set
+    metrics: dict[str, float]  # on the validation set, of the weights that ``train.score_of`` names
     per_class: list[dict[str, Any]]
     data: dict[str, Any]  # titles and sizes of the sets
     seed: int
@@ -70,6 +70,8 @@ def read_record(path: Path) -> RunRecord:
         problem = _problem(name, value)
         if problem:
             raise DataError(f"{path} is not a run record: {problem}")
+    if "train" in content["config"]:  # records from before this was a setting
+        content["config"]["train"].setdefault("score_of", "best")
     return RunRecord(**content)
 
 

@@ -113,6 +113,7 @@ CHANGED = {
     "train.compile": True,
     "train.freeze_norm": True,
     "train.val_interval": 1,
+    "train.score_of": "best",
     "train.keep_every": 2,
     "train.workers": 0,
     "test.input_size": 320,

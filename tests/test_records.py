@@ -23,7 +23,7 @@ def make_record(**changes) -> RunRecord:
     return dataclasses.replace(
         RunRecord(
             model="rtmdet-tiny",
-            config={"train": {"epochs": 2}, "data": {"classes": ["a", "b"]}},
+            config={"train": {"epochs": 2, "score_of": "last"}, "data": {"classes": ["a", "b"]}},
             metrics={"AP": 0.25, "APs": -1.0},
             per_class=[{"class": "a", "AP": 0.25, "objects": 3}],
             data={"train": "a set", "train_images": 8, "val": "another", "val_images": 4},
@@ -150,3 +150,11 @@ def test_memory_is_in_mebibytes():
     peaks = peak_memory_mb(torch.device("cpu"))
     assert set(peaks) == {"process", "largest_worker"}
     assert 50 < peaks["process"] < 100_000  # torch alone is past 50
+
+
+def test_record_from_before_the_score_was_a_setting_says_that_it_is_of_the_best_weights(tmp_path):
+    path = make_record().write(tmp_path)
+    content = json.loads(path.read_text())
+    del content["config"]["train"]["score_of"]
+    path.write_text(json.dumps(content))
+    assert read_record(path).config["train"]["score_of"] == "best"

@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
     if not first:
         return
     print(f"\n{record.model}: {record.params_M:.2f} M parameters, {record.macs_G:.2f} G multiply-adds")
-    print(f"validated on {record.data['val_images']} images of {record.data['val']}")
+    which = record.config["train"]["score_of"]
+    print(f"validated with the {which} weights on {record.data['val_images']} images of {record.data['val']}")
     print_table([record.metrics])
     print_table(record.per_class)
     print(f"\nrun folder: {args.out}")

@@ -26,7 +26,7 @@ from rtmdet_lab.variants import variant_config
 SPEC_NAME = "run.json"
 NOTEBOOK_NAME = "run.ipynb"
 DONE_NAME = "done.json"  # written last: the record is there, and the notebook ran to its end
-HASH_VERSION = 2  # raise it when the same settings train otherwise
+HASH_VERSION = 3  # raise it when the same settings train otherwise
 # Settings that decide how long a run takes or what it keeps, and not what it learns.
 WITHOUT_EFFECT = ("train.workers", "train.keep_every", "data.cache_decoded")
 # Settings that the data fill in when the run starts.

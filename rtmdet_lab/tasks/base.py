@@ -37,4 +37,4 @@ class Task:
     criterion: Criterion  # weighted losses by name; their sum is what is minimised
     decode: Decode  # detections in original pixels, best first
     new_evaluator: Callable[[], Evaluator]
-    main_metric: str = "AP"  # of the evaluator's summary: decides which checkpoint is the best
+    main_metric: str = "AP"  # of the evaluator's summary: decides which weights are the best

@@ -1,7 +1,7 @@
 """The training loop: it knows batches, losses and epochs, and no task by name.
 
-``fit`` runs the stages, validates the averaged weights, keeps the best, and saves a state from which a killed run goes on
-weight for weight (on a CPU; GPU kernels may differ in the last bit).
+``fit`` runs the stages, validates the averaged weights, keeps the best beside the last, and saves a state from which a
+killed run goes on weight for weight (on a CPU; GPU kernels may differ in the last bit).
 
 Under ``torchrun`` every process runs this code on its share of each batch: gradients, norm statistics and loss normalisers
 are those of the whole batch, all processes stop at the same step, and the first one writes and shows.
@@ -18,29 +18,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rtmdet_lab.config import to_dict
-from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, TrainSampler, end_processes, make_loader
+from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, end_processes, make_loader
 from rtmdet_lab.distributed import max_over_processes, mean_over_processes, rank, share_gradients, wait_for_all, world_size
 from rtmdet_lab.errors import CheckpointError, DataError, StorageError, UserError
 from rtmdet_lab.files import require_writable
-from rtmdet_lab.layers.batch_norm import set_norm_eval, synchronise_norm
+from rtmdet_lab.layers.batch_norm import synchronise_norm
 from rtmdet_lab.models.checkpoints import read_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.training.ema import ModelEMA
-from rtmdet_lab.training.evaluate import autocast, iter_batches, make_val_loader, run_evaluation
+from rtmdet_lab.training.evaluate import iter_batches, make_val_loader, run_evaluation
 from rtmdet_lab.training.interrupt import InterruptRequest, StopWaiting, TrainingInterrupted
 from rtmdet_lab.training.log import MetricsLog
 from rtmdet_lab.training.memory import explain_memory, training_advice
-from rtmdet_lab.training.optim import build_optimizer
 from rtmdet_lab.training.report import OnlyNotes, Reporter, choose_reporter
-from rtmdet_lab.training.schedule import lr_factor
-from rtmdet_lab.training.stages import Stage, open_cache, plan_stages
-from rtmdet_lab.training.state import BufferCopy, TrainState, has_state, read_state
-from rtmdet_lab.training.weights import BEST_NAME, KEPT_NAME, LAST_NAME, load_best
+from rtmdet_lab.training.schedule import is_validated
+from rtmdet_lab.training.stages import Stage, open_cache, plan_stages, training_order
+from rtmdet_lab.training.state import BufferCopy, has_state, read_state
+from rtmdet_lab.training.step import first_state, forward_backward, set_training, update_weights
+from rtmdet_lab.training.weights import BEST_NAME, KEPT_NAME, LAST_NAME, load_scored
 
 GPU_CHECK_INTERVAL = 20  # batches between looks at the loss: each look waits for the device
 
@@ -65,7 +64,8 @@ def fit(
 
     Writes to ``out_dir``: ``last.state`` (to resume) and the one before it, ``earlier.state``; ``last.safetensors`` and
     ``best.safetensors`` (averaged weights), ``epoch-NNNN.safetensors`` as often as ``train.keep_every`` says,
-    ``metrics.jsonl`` and TensorBoard events. The task's model ends with the best weights.
+    ``metrics.jsonl`` and TensorBoard events. The task's model ends with the last averaged weights, or with the best ones
+    where ``train.score_of`` says so.
 
     Args:
         resume: continue the run in ``out_dir``; "auto" does so if there is one. Without it, such a folder is refused.
@@ -124,22 +124,15 @@ class _Run:
             model = synchronise_norm(model, device)
         if config.train.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        ema = ModelEMA(model, config.train.ema_momentum, config.train.ema_gamma) if config.train.ema else None
-        scaler = torch.amp.GradScaler(device.type) if config.train.amp == "fp16" else None
-        self.state = TrainState(config, model, ema, build_optimizer(model, config.train), scaler)
+        self.state = first_state(config, model, device)
         network = share_gradients(model, device) if world_size() > 1 else model
         self.network = torch.compile(network) if config.train.compile else network
         self.cache = open_cache(config, train_source)
         self.stages = plan_stages(config, train_source, self.cache)
-        self.batches = len(self.sampler())
+        self.batches = len(training_order(config, len(train_source)))
         self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.accumulate)
         self.val_loader = make_val_loader(val_source, config, device)
         self.log = MetricsLog(out_dir)
-
-    def sampler(self) -> TrainSampler:
-        train, data = self.config.train, self.config.data
-        length = len(self.train_source)
-        return TrainSampler(length, train.batch_size, self.config.seed, data.repeat, rank(), world_size())
 
     def restore(self) -> None:
         self.state.restore(read_state(self.out_dir, self.config, self.device, self.reporter.note))
@@ -171,27 +164,25 @@ class _Run:
             # A new loader per stage: see Stage.
             on_bad, seed = self.config.data.on_bad, self.config.seed
             dataset = PipelineDataset(stage.source, stage.pipeline, training=True, seed=seed, on_bad=on_bad)
-            sampler = self.sampler()
+            sampler = training_order(self.config, images)
             loader = make_loader(dataset, sampler, self.config.train.workers, self.device.type == "cuda")
             while state.epoch in stage:
                 sampler.epoch = state.epoch
                 self.train_epoch(loader, request)
-                metrics = self.validate(stage, request)
+                metrics = self.validate(request)
                 self.finish_epoch(stage, metrics)
                 if on_epoch_end is not None:
                     on_epoch_end(state.history)
                 self.stop_if_asked(request)
             del loader
         wait_for_all()  # until the first one has written the best weights
-        load_best(state.weights, self.out_dir, self.task.model)
+        load_scored(self.config.train, state.weights, self.out_dir, self.task.model)
         return state.history
 
     def train_epoch(self, loader: DataLoader, request: InterruptRequest) -> None:
         """Trains the rest of the current epoch, from the batch the state has reached."""
         state, config = self.state, self.config.train
-        state.model.train()
-        if self.freeze_norm:
-            set_norm_eval(state.model)
+        set_training(state.model, self.freeze_norm)
         if state.batch:
             self.reporter.note(f"resuming inside epoch {state.epoch + 1}: drawing {state.batch} batches again")
         begin = time.monotonic()
@@ -214,7 +205,7 @@ class _Run:
                 if group_done and check == 1:
                     self.look_at(pending, begin)  # before the step, while the weights are still good
                 if group_done:
-                    lr = self.optimizer_step()
+                    lr = update_weights(state, self.total_steps)
                 asked = request.signum is not None and world_size() == 1  # several processes look and stop together
                 if asked and not group_done:
                     raise _NoBatch from StopWaiting()
@@ -273,36 +264,7 @@ class _Run:
             yield batch
 
     def forward_backward(self, images: Tensor, targets: list[Any], group: int) -> dict[str, Tensor]:
-        config = self.config.train
-        if config.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(self.device, config.amp):
-            predictions = self.network(images)
-        losses = self.task.criterion(predictions, targets)
-        total = torch.stack(list(losses.values())).sum() / group
-        (self.state.scaler.scale(total) if self.state.scaler else total).backward()
-        return {name: value.detach() for name, value in losses.items()}
-
-    def optimizer_step(self) -> float:
-        """Updates weights and average; returns the learning rate that was used."""
-        state, config = self.state, self.config.train
-        lr = config.lr * lr_factor(state.step, self.total_steps, config)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
-        if config.grad_clip is not None:
-            if state.scaler:
-                state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(state.model.parameters(), config.grad_clip)
-        if state.scaler:
-            state.scaler.step(state.optimizer)
-            state.scaler.update()
-        else:
-            state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        if state.ema is not None:
-            state.ema.update(state.model)
-        return lr
+        return forward_backward(self.task, self.network, images, targets, self.state, group)
 
     def look_at(self, pending: list[tuple[int, dict[str, Tensor], list[Any]]], begin: float) -> None:
         """Adds the losses of the last batches to the epoch's sums; stops the run at the first that is not finite."""
@@ -325,10 +287,8 @@ class _Run:
         done = max(self.state.batch, 1)
         return {name: value / done for name, value in self.state.sums.items() if not name.endswith("seconds")}
 
-    def validate(self, stage: Stage, request: InterruptRequest) -> dict[str, float] | None:
-        train, epoch = self.config.train, self.state.epoch
-        due = (epoch + 1) % train.val_interval == 0 or stage.name == "weak" or epoch == train.epochs - 1
-        if not due:
+    def validate(self, request: InterruptRequest) -> dict[str, float] | None:
+        if not is_validated(self.state.epoch, self.config.train):
             return None
         if rank() == 0:
             self.state.save(self.out_dir)  # a kill during validation costs the validation, not the epoch

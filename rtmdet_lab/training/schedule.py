@@ -1,4 +1,4 @@
-"""Learning rate per optimizer step: warm-up, flat, cosine (paper.md 4.5)."""
+"""Learning rate per optimizer step: warm-up, flat, cosine (paper.md 4.5); and after which epochs a run is validated."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def _main(step: int, total_steps: int, config: TrainConfig) -> float:
         return 1.0
     progress = min((step - start) / max(total_steps - start, 1), 1.0)
     return config.lr_floor + 0.5 * (1 - config.lr_floor) * (1 + math.cos(math.pi * progress))
+
+
+def is_validated(epoch: int, config: TrainConfig) -> bool:
+    """Whether a run is validated after ``epoch`` (from 0): every ``val_interval`` epochs, and after the last one.
+
+    Stages have no part in it, so that runs that differ in them are looked at equally often. ``config`` must be resolved.
+    """
+    return (epoch + 1) % config.val_interval == 0 or epoch == config.epochs - 1

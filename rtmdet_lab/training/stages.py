@@ -1,4 +1,4 @@
-"""The two stages of a run: strong augmentation, then weak (paper 3.4)."""
+"""The two stages of a run, strong augmentation, then weak (paper 3.4), and the order of their images."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torchvision.transforms import v2
 
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.data.image_cache import ImageCache, cache_for
-from rtmdet_lab.data.loaders import Source
+from rtmdet_lab.data.loaders import Source, TrainSampler
 from rtmdet_lab.data.reading import Reading, require_files, with_reading
-from rtmdet_lab.distributed import one_per_machine
+from rtmdet_lab.distributed import one_per_machine, rank, world_size
 from rtmdet_lab.transforms.masks import FillOutlines
 from rtmdet_lab.transforms.pipelines import largest_side, plain_pipeline, strong_pipeline, weak_pipeline
 from rtmdet_lab.transforms.rotated import QUARTER_TURN_NAMES, RandomRotate
@@ -59,6 +59,11 @@ def plan_stages(config: ExperimentConfig, source: Source, cache: ImageCache | No
         Stage("weak", strong, config.train.weak_epochs, pipelines[1], source),
     )
     return tuple(stage for stage in stages if stage.epochs > 0)
+
+
+def training_order(config: ExperimentConfig, length: int) -> TrainSampler:
+    """Returns which of the ``length`` training images come in which batch, this process's share of it."""
+    return TrainSampler(length, config.train.batch_size, config.seed, config.data.repeat, rank(), world_size())
 
 
 def open_cache(config: ExperimentConfig, source: Source) -> ImageCache | None:

@@ -26,6 +26,8 @@ FORMAT = 1
 FREE_SETTINGS = (
     "test.batch_size",
     "train.keep_every",
+    "train.score_of",
+    "train.val_interval",
     "data.train_images",
     "data.train_annotations",
     "data.val_images",

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
+from rtmdet_lab.config import TrainConfig
 from rtmdet_lab.models.checkpoints import load_checkpoint
+from rtmdet_lab.training.schedule import is_validated
 
 BEST_NAME, LAST_NAME = "best.safetensors", "last.safetensors"
 KEPT_NAME = "epoch-{:04d}.safetensors"  # of ``train.keep_every``: weights after so many epochs
@@ -22,9 +24,22 @@ def kept_weights(out_dir: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def load_best(weights: nn.Module, out_dir: Path, model: nn.Module) -> None:
-    """Puts the best weights of the run into ``model``; the last ones where nothing was validated."""
-    if (out_dir / BEST_NAME).exists():
+def scored_epochs(train: TrainConfig) -> list[int]:
+    """Returns the epochs (from 0) whose weights may be those a run is scored with; ``train`` must be resolved.
+
+    One for the last weights, all that are validated for the best.
+    """
+    if train.score_of == "last":
+        return [train.epochs - 1]
+    return [epoch for epoch in range(train.epochs) if is_validated(epoch, train)]
+
+
+def load_scored(train: TrainConfig, weights: nn.Module, out_dir: Path, model: nn.Module) -> None:
+    """Puts the weights a run is scored with into ``model``: its last averaged ones, ``weights``, or the best ones.
+
+    The last ones stand for the best where those are gone.
+    """
+    if len(scored_epochs(train)) > 1 and (out_dir / BEST_NAME).exists():
         load_checkpoint(model, out_dir / BEST_NAME)
     else:
         model.load_state_dict(weights.state_dict())

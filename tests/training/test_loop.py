@@ -138,12 +138,12 @@ def test_run_goes_on_with_weights_kept_more_often(tmp_path):
     ("settings", "expected"),
     [
         ({"train.epochs": 5, "train.weak_epochs": 2, "train.val_interval": 2}, [2, 4, 5]),
-        ({"train.epochs": 3, "train.weak_epochs": 0, "train.val_interval": 2}, [2, 3]),
-        ({"train.epochs": 3, "train.weak_epochs": 3, "train.val_interval": 10}, [1, 2, 3]),
-        ({"train.epochs": 2, "train.weak_epochs": 0, "train.val_interval": 10}, [2]),
+        ({"train.epochs": 5, "train.weak_epochs": 0, "train.val_interval": 2}, [2, 4, 5]),
+        ({"train.epochs": 3, "train.weak_epochs": 3, "train.val_interval": 10}, [3]),
+        ({"train.epochs": 2, "train.weak_epochs": 1, "train.val_interval": None}, [1, 2]),
     ],
 )
-def test_validation_is_due_at_the_interval_in_the_weak_stage_and_at_the_end(tmp_path, monkeypatch, settings, expected):
+def test_validation_is_due_at_the_interval_and_at_the_end_whatever_the_stages(tmp_path, monkeypatch, settings, expected):
     fake_scores(monkeypatch, [0.1] * 10)
     _, history = train(tmp_path, source=Squares(4), **settings)
     assert [record["epoch"] + 1 for record in history if "metrics" in record] == expected
@@ -162,10 +162,13 @@ def fake_scores(monkeypatch, scores: list[float]) -> None:
     monkeypatch.setattr(loop, "run_evaluation", lambda *_: FakeEvaluator(next(remaining)))
 
 
-def test_best_weights_are_those_of_the_best_validation_and_the_model_ends_with_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize("score_of", ["best", "last"])
+def test_best_weights_are_those_of_the_best_validation_and_the_model_ends_with_those_that_score(
+    tmp_path, monkeypatch, score_of
+):
     fake_scores(monkeypatch, [0.1, 0.3, 0.3, 0.2])
     kept = []
-    task = make_task(**{"train.epochs": 4, "train.weak_epochs": 0})
+    task = make_task(**{"train.epochs": 4, "train.weak_epochs": 0, "train.score_of": score_of})
 
     def keep(_):
         kept.append(read_checkpoint(tmp_path / "last.safetensors").tensors)
@@ -174,9 +177,17 @@ def test_best_weights_are_those_of_the_best_validation_and_the_model_ends_with_t
     best = read_checkpoint(tmp_path / "best.safetensors").tensors
     assert all(torch.equal(best[key], kept[1][key]) for key in best)  # of equals the first
     assert not all(torch.equal(best[key], kept[3][key]) for key in best)
-    own = task.model.state_dict()
-    assert all(torch.equal(best[key], own[key]) for key in best)
+    own, scored = task.model.state_dict(), kept[1] if score_of == "best" else kept[3]
+    assert all(torch.equal(scored[key], own[key]) for key in scored)
     assert not task.model.training
+
+
+def test_weights_do_not_depend_on_how_often_they_are_looked_at(tmp_path):
+    settings = {"train.epochs": 3, "train.weak_epochs": 1}
+    often, seldom = (
+        weights_of(train(tmp_path / str(every), **settings, **{"train.val_interval": every})[0].model) for every in (1, 3)
+    )
+    assert_same(often, seldom)
 
 
 def test_kept_weights_are_the_averaged_ones_and_know_their_classes(tmp_path):

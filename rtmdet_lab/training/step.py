@@ -1,0 +1,79 @@
+"""What happens to each batch: forward pass, losses, backward pass, and every few batches an update of the weights.
+
+The loop calls this for every batch; :mod:`rtmdet_lab.effective` calls the same code before a run, to see what settings do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rtmdet_lab.config import ExperimentConfig
+from rtmdet_lab.layers.batch_norm import set_norm_eval
+from rtmdet_lab.structures import Targets
+from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.training.ema import ModelEMA
+from rtmdet_lab.training.evaluate import autocast
+from rtmdet_lab.training.optim import build_optimizer
+from rtmdet_lab.training.schedule import lr_factor
+from rtmdet_lab.training.state import TrainState
+
+
+def first_state(config: ExperimentConfig, model: nn.Module, device: torch.device) -> TrainState:
+    """Returns the state of a run before its first step; ``model`` is the one that is trained."""
+    train = config.train
+    ema = ModelEMA(model, train.ema_momentum, train.ema_gamma) if train.ema else None
+    scaler = torch.amp.GradScaler(device.type) if train.amp == "fp16" else None
+    return TrainState(config, model, ema, build_optimizer(model, train), scaler)
+
+
+def set_training(model: nn.Module, freeze_norm: bool) -> None:
+    """Puts a model into training mode, its batch norm excepted where that is frozen."""
+    model.train()
+    if freeze_norm:
+        set_norm_eval(model)
+
+
+def forward_backward(
+    task: Task, network: nn.Module, images: Tensor, targets: Sequence[Targets], state: TrainState, group: int = 1
+) -> dict[str, Tensor]:
+    """Adds the gradients of a batch to the weights' and returns its losses by name, detached.
+
+    Args:
+        network: the task's model, or what wraps it.
+        images: (B, 3, H, W) normalised.
+        group: batches that share an update.
+    """
+    train = state.config.train
+    if train.channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    with autocast(images.device, train.amp):
+        predictions = network(images)
+    losses = task.criterion(predictions, targets)
+    total = torch.stack(list(losses.values())).sum() / group
+    (state.scaler.scale(total) if state.scaler else total).backward()
+    return {name: value.detach() for name, value in losses.items()}
+
+
+def update_weights(state: TrainState, total_steps: int) -> float:
+    """Updates weights and average from the gradients; returns the learning rate that was used."""
+    train = state.config.train
+    lr = train.lr * lr_factor(state.step, total_steps, train)
+    for group in state.optimizer.param_groups:
+        group["lr"] = lr
+    if train.grad_clip is not None:
+        if state.scaler:
+            state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.model.parameters(), train.grad_clip)
+    if state.scaler:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+    else:
+        state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    if state.ema is not None:
+        state.ema.update(state.model)
+    return lr
