@@ -135,7 +135,7 @@ class _Run:
         self.log = MetricsLog(out_dir)
 
     def restore(self) -> None:
-        self.state.restore(read_state(self.out_dir, self.config, self.device, self.reporter.note))
+        self.state.restore(read_state(self.out_dir, self.config, self.reporter.note))
         if rank() == 0:
             self.log.forget_after(self.state.step, self.state.history)
         if self.state.best is not None:

@@ -6,7 +6,6 @@ The state before it stays beside it: where the newest cannot be read, a run goes
 from __future__ import annotations
 
 import errno
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 from rtmdet_lab.config import ExperimentConfig, differences, from_dict, to_dict
 from rtmdet_lab.errors import CheckpointError, StorageError
 from rtmdet_lab.files import write_atomic
+from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
 from rtmdet_lab.training.ema import ModelEMA
 
 STATE_NAME, EARLIER_NAME = "last.state", "earlier.state"
@@ -118,10 +118,8 @@ def has_state(folder: Path) -> bool:
     return any((folder / name).exists() for name in (STATE_NAME, EARLIER_NAME))
 
 
-def read_state(
-    folder: Path, config: ExperimentConfig, device: torch.device, note: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
-    """Returns the newest whole state of the run in ``folder``, checked against the config it is to be continued with.
+def read_state(folder: Path, config: ExperimentConfig, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Returns the newest whole state of the run in ``folder``, on the CPU, checked against the config it is to go on with.
 
     Args:
         note: told in a sentence of a newer state that is damaged.
@@ -136,7 +134,7 @@ def read_state(
         if not path.exists():
             continue
         try:
-            content = _read_whole(path, device)
+            content = _read_whole(path)
         except CheckpointError as error:
             damage.append(str(error))
             continue
@@ -159,21 +157,19 @@ def saved_config(folder: Path) -> ExperimentConfig | None:
     for name in (STATE_NAME, EARLIER_NAME):
         try:
             if (folder / name).exists():
-                return _read_whole(folder / name, torch.device("cpu"))["config"]
+                return _read_whole(folder / name)["config"]
         except CheckpointError:
             continue
     return None
 
 
-def _read_whole(path: Path, device: torch.device) -> dict[str, Any]:
-    """Returns a state with its config as an object, after every byte was compared with its checksum."""
+def _read_whole(path: Path) -> dict[str, Any]:
+    """Returns a state, on the CPU, with its config as an object; all that is read was compared with its checksum."""
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"wrong checksum of {broken}")
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = read_tensors(path, foreign=False)
         content["config"] = from_dict(content["config"])
+    except UnreadableFile as error:
+        raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # a damaged file may raise anything
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # nothing is said about its content
             raise StorageError(f"cannot resume: {path} cannot be read now ({error.strerror}): try again") from error

@@ -15,12 +15,11 @@ from torch import nn
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import CheckpointError, StorageError
+from rtmdet_lab.models import safe_pickle
 from rtmdet_lab.training.state import EARLIER_NAME, STATE_NAME, TrainState, has_state, read_state, saved_config
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_sets import assert_one_sentence
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def state(tmp_path):
 
 def read(folder: Path, **changes) -> tuple[dict, list[str]]:
     notes = []
-    return read_state(folder, with_overrides(ExperimentConfig(), changes), CPU, notes.append), notes
+    return read_state(folder, with_overrides(ExperimentConfig(), changes), notes.append), notes
 
 
 def cut_short(path: Path) -> None:
@@ -114,7 +113,7 @@ def test_disk_that_is_away_is_not_taken_for_damage(tmp_path, state, monkeypatch)
     def stale(*_, **__):
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(zipfile, "ZipFile", stale)
+    monkeypatch.setattr(safe_pickle, "StrictZip", stale)
     with pytest.raises(StorageError) as error:
         read(tmp_path)
     assert_one_sentence(error.value, str(tmp_path / STATE_NAME), os.strerror(errno.ESTALE), "try again")
@@ -154,3 +153,19 @@ def test_file_system_without_links_keeps_the_earlier_state_too(tmp_path, state, 
     assert read(tmp_path)[0]["epoch"] == 4
     (tmp_path / STATE_NAME).unlink()
     assert read(tmp_path)[0]["epoch"] == 3
+
+
+def test_state_that_asks_for_code_or_waits_for_a_writer_is_refused(tmp_path, state):
+    marker = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self):
+            return (os.system, (f"touch {marker}",))
+
+    torch.save({"format": 1, "config": Bomb()}, tmp_path / STATE_NAME)
+    (tmp_path / EARLIER_NAME).unlink()
+    os.mkfifo(tmp_path / EARLIER_NAME)
+    with pytest.raises(CheckpointError) as error:
+        read(tmp_path)
+    assert_one_sentence(error.value, "system", "device or pipe")
+    assert not marker.exists()

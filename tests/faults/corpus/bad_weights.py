@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import sys
 import tarfile
 import zipfile
@@ -116,6 +117,18 @@ def shaped() -> bytes:
     return start + b"]K\x01a\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x86K\x01K\x01\x86\x89}tR."
 
 
+def joined(first: bytes, second: bytes) -> bytes:
+    """Returns an archive with two tables of contents: by its offsets it is ``second``, from its end it is either."""
+    end = struct.unpack("<4s4H2IH", second[-22:])
+    return first + second[:-22] + struct.pack("<4s4H2IH", *end[:6], len(first) + end[6], end[7])
+
+
+def forgetful() -> bytes:
+    """Returns an older file that leaves its storage out: what read it filled it with whatever was in memory."""
+    head = STREAM[: STREAM.rindex(b"\x80\x02]")]
+    return head + pickle.dumps([], protocol=2)
+
+
 def pickled(code: bytes) -> bytes:
     """Returns a checkpoint whose pickle is ``code``."""
     return repacked({}, lambda name, old: code if name.endswith("data.pkl") else old)
@@ -123,6 +136,7 @@ def pickled(code: bytes) -> bytes:
 
 GOOD = {"backbone.weight": torch.arange(12.0).reshape(3, 4)}
 PTH, STREAM, SAFE = saved(GOOD), saved(GOOD, zipped=False), save(GOOD)
+PROGRAM = zipped(("a/constants.pkl", b"."), ("a/data.pkl", b"N."), ("a/code/__torch__.py", b""))
 NOT_WHOLE = ("damaged",)
 NO_DETECTOR = ("no class predictors", "not a detector")
 FILES: list[tuple[str, str, bytes, tuple[str, ...]]] = [
@@ -144,6 +158,12 @@ FILES: list[tuple[str, str, bytes, tuple[str, ...]]] = [
         ("compressed entries",),
     ),
     ("script program", "a.pt", zipped(("a/data.pkl", b"."), ("a/constants.pkl", b".")), ("TorchScript program",)),
+    ("program behind weights", "a.pth", joined(repacked(GOOD, lambda name, old: old), PROGRAM), NOT_WHOLE),
+    ("weights behind a program", "a.pth", joined(PROGRAM, repacked(GOOD, lambda name, old: old)), NOT_WHOLE),
+    ("archive behind something else", "a.pth", PTH + b"\n", NOT_WHOLE),
+    ("older file without its data", "a.pth", forgetful(), NOT_WHOLE),
+    ("quantized weights", "a.pth", pickled(b"\x80\x02ctorch._utils\n_rebuild_qtensor\n)R."), ("quantized tensor",)),
+    ("steps without end", "a.pth", pickled(b"\x80\x02" + b"]0" * 1_100_000 + b"N."), ("steps to read",)),
     ("tar archive", "a.pth", tarred(), ("tar archive, not a checkpoint",)),
     ("tar archive of a link", "a.pth", tarred(link=True), ("tar archive, not a checkpoint",)),
     ("data of a tensor missing", "a.pth", repacked(GOOD, lambda name, old: old[:8] if "/data/" in name else old), NOT_WHOLE),
@@ -189,8 +209,8 @@ FILES: list[tuple[str, str, bytes, tuple[str, ...]]] = [
         repacked({}, lambda name, old: allocation("TypedStorage") if name.endswith("data.pkl") else old),
         NO_DETECTOR,
     ),
-    ("key that takes for ever to hash", "a.pth", pickled(keyed()), ("unfold without end",)),
-    ("shape that is a list", "a.pth", pickled(shaped()), ("shape is no whole numbers",)),
+    ("key that takes for ever to hash", "a.pth", pickled(keyed()), ("keys without end",)),
+    ("shape that is a list", "a.pth", pickled(shaped()), ("without data or shape",)),
     (
         "name of data that unfolds without end",
         "a.pth",
