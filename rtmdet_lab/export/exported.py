@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from rtmdet_lab.config import TestConfig
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.export.network import RAW_OUTPUTS
 from rtmdet_lab.export.runner import read
+from rtmdet_lab.export.written import was_written_here
 from rtmdet_lab.geometry.priors import point_grid
 from rtmdet_lab.presets import STRIDES
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
@@ -77,23 +79,38 @@ def _found(raw: dict[str, np.ndarray], meta: ImageMeta) -> Detections:
     return as_detections(read(raw, meta.canvas_size[0], used, (height, width)), meta)
 
 
-def open_exported(path: Path, threads: int = 0, fixed: tuple[int, int, int] | None = None) -> Exported:
+def open_exported(
+    path: Path, threads: int = 0, fixed: tuple[int, int, int] | None = None, run_code: bool = False
+) -> Exported:
     """Returns an exported file ready to run, on the CPU.
+
+    Files for PyTorch (.pt2, .torchscript) are programs: opening one runs what its maker put in. They are opened where they
+    were written here, by this user on this machine (:mod:`rtmdet_lab.export.written`), or with ``run_code``.
 
     Args:
         threads: of the runtime; 0 leaves the choice to it.
         fixed: batch, height, width of all that will come, for runtimes that are faster when they know (OpenVINO).
+        run_code: open a file for PyTorch wherever it comes from; say so only of files whose maker you trust.
 
     Raises:
-        DataError: no such file, or not one of ours.
+        DataError: no such file, not one of ours, or a program that was not written here.
         SettingError: its runtime is not installed.
     """
     if not path.is_file():
         raise DataError(f"no exported model {path}: the file does not exist")
     if path.suffix not in OPENERS:
         raise DataError(f"{path} is no exported model: its name ends in none of {', '.join(OPENERS)}")
+    source: Path | io.BytesIO = path
+    if path.suffix in PROGRAMS:
+        content = path.read_bytes()  # what is looked at is what is opened
+        if not run_code and not was_written_here(content):
+            raise DataError(
+                f"{path} is a program that runs when it is opened, and was not written here: export the weights again, "
+                "or, if you trust whoever made it, open it with open_exported(..., run_code=True)"
+            )
+        source = io.BytesIO(content)
     try:
-        run, text = OPENERS[path.suffix](path, threads, fixed)
+        run, text = OPENERS[path.suffix](source, threads, fixed)
         return Exported(run, json.loads(text))
     except SettingError:
         raise
@@ -142,24 +159,25 @@ def by_torch(module: Callable[[Tensor], tuple[Tensor, ...]], task: str) -> Run:
     return run
 
 
-def _open_torch_export(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
+def _open_torch_export(file: io.BytesIO, threads: int, fixed: Any) -> tuple[Run, str]:
     extra = {METADATA: ""}
-    program = torch.export.load(path, extra_files=extra)
+    program = torch.export.load(file, extra_files=extra)
     return by_torch(program.module(), json.loads(extra[METADATA])["task"]), extra[METADATA]
 
 
-def _open_torchscript(path: Path, threads: int, fixed: Any) -> tuple[Run, str]:
+def _open_torchscript(file: io.BytesIO, threads: int, fixed: Any) -> tuple[Run, str]:
     extra = {METADATA: ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch calls TorchScript its older form; who asks for it has a reason
-        module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+        module = torch.jit.load(file, map_location="cpu", _extra_files=extra)
     text = extra[METADATA].decode() if isinstance(extra[METADATA], bytes) else extra[METADATA]
     return by_torch(module, json.loads(text)["task"]), text
 
 
-OPENERS: dict[str, Callable[[Path, int, Any], tuple[Run, str]]] = {
+OPENERS: dict[str, Callable[[Any, int, Any], tuple[Run, str]]] = {
     ".onnx": _open_onnx,
     ".xml": _open_openvino,
     ".pt2": _open_torch_export,
     ".torchscript": _open_torchscript,
 }
+PROGRAMS = (".pt2", ".torchscript")  # whose readers run what the file says

@@ -24,6 +24,7 @@ from rtmdet_lab.export.onnx_graph import FOUND_OUTPUTS
 from rtmdet_lab.export.openvino_file import convert_onnx, detections_openvino
 from rtmdet_lab.export.quantize import quantize_onnx, quantize_openvino
 from rtmdet_lab.export.tensorrt_file import build_engine
+from rtmdet_lab.export.written import remember
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.models.detector import RTMDet
 
@@ -171,6 +172,7 @@ def _write_torch_export(model: RTMDet, plan: Plan, path: Path, calibration: Iter
     with _folder_for(path) as folder:
         made = Path(folder) / path.name
         torch.export.save(program, made, extra_files={METADATA: text})
+        remember(made)
         os.replace(made, path)
 
 
@@ -183,6 +185,7 @@ def _write_torchscript(model: RTMDet, plan: Plan, path: Path, calibration: Itera
     with _folder_for(path) as folder:
         made = Path(folder) / path.name
         traced.save(str(made), _extra_files={METADATA: text})
+        remember(made)
         os.replace(made, path)
 
 
