@@ -11,7 +11,8 @@ from rtmdet_lab.cli.common import add_data_policy, add_device, add_json, parse_o
 EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes
   rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --set train.epochs=12 train.batch_size=16
-  rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --resume ...   (the same settings again)
+  rtmdet-lab train --out runs/first --resume                          (goes on: the folder knows the settings)
+  rtmdet-lab train --out runs/first --resume --set train.epochs=24    (extends the run)
   rtmdet-lab train --model rtmdet-s --data COCO --out runs/s --processes 8
   torchrun --nnodes 2 --nproc-per-node 8 ... -m rtmdet_lab.cli train --model rtmdet-s ...   (on each of two machines)
   rtmdet-lab train --model rtmdet-nano --init rtmdet-nano-person --classes person --data COCO --out runs/person
@@ -20,7 +21,7 @@ Every setting of rtmdet_lab/config.py can be given to --set by its dotted name."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="rtmdet-s", help="model name (`rtmdet-lab models`)")
+    parser.add_argument("--model", metavar="NAME", help="model name, see `rtmdet-lab models` (rtmdet-s)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="data set in a usual layout, instead of the paths below")
     for split in ("train", "val"):
@@ -29,16 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="classes to learn (all of the file)")
     parser.add_argument("--init", metavar="WEIGHTS", help="start from these: path, URL or published name")
     parser.add_argument("--reset-predictors", action="store_true", help="leave out the class predictors of --init")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (0)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and augmentation (0)")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting")
     parser.add_argument(
-        "--resume", nargs="?", const="yes", choices=("yes", "auto"), help="continue the run in --out; auto: if there is one"
+        "--resume",
+        nargs="?",
+        const="yes",
+        choices=("yes", "auto"),
+        help="continue the run in --out with its own settings (auto: if there is one); more train.epochs extend it",
     )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share each batch, one per GPU (1)")
     parser.add_argument(
         "--auto-batch", action="store_true", help="find the batch a GPU holds; train.accumulate keeps the effective one"
     )
     add_data_policy(parser)
+    parser.set_defaults(on_bad=None)  # not given: refuse, or what a resumed run had
     add_device(parser)
     add_json(parser)
 
@@ -82,19 +88,47 @@ def chosen_config(args: argparse.Namespace) -> Any:
 
 
 def build_config(args: argparse.Namespace) -> Any:
-    """Returns the experiment configuration the options describe."""
+    """Returns the experiment configuration the options describe; of a run that is resumed, its own with them on top."""
     from rtmdet_lab.config import ExperimentConfig, with_overrides
+
+    base = resumed_config(args)
+    return with_overrides(base or ExperimentConfig(), given_settings(args, base))
+
+
+def resumed_config(args: argparse.Namespace) -> Any:
+    """Returns the configuration of the run that is to be continued, None where a new one starts.
+
+    Raises:
+        CheckpointError, StorageError: there is no whole run to go on from.
+    """
+    if args.resume is None:
+        return None
+    from rtmdet_lab.training.state import has_state, newest_state
+
+    if args.resume == "auto" and not has_state(args.out):
+        return None
+    return newest_state(args.out)["config"]
+
+
+def given_settings(args: argparse.Namespace, base: Any = None) -> dict[str, Any]:
+    """Returns the settings that the options name; a new run gets a model and a seed in any case."""
     from rtmdet_lab.data.layout import find_data
     from rtmdet_lab.presets import parse_model_name
 
-    task, size = parse_model_name(args.model)
-    settings: dict[str, Any] = {"task": task, "model.size": size, "seed": args.seed}
+    settings: dict[str, Any] = {}
+    task = base.task if base is not None else None
+    if args.model or base is None:
+        task, size = parse_model_name(args.model or "rtmdet-s")
+        settings |= {"task": task, "model.size": size}
+    if args.seed is not None:
+        settings["seed"] = args.seed
     if args.data is not None:
-        settings.update(find_data(args.data, task))
+        settings |= find_data(args.data, task)
     for name in ("train_images", "train_annotations", "val_images", "val_annotations", "classes", "on_bad"):
         if getattr(args, name) is not None:
             settings[f"data.{name}"] = getattr(args, name)
     if args.init:
         settings["train.init_weights"] = args.init
-    settings["train.reset_predictors"] = args.reset_predictors
-    return with_overrides(ExperimentConfig(), {**settings, **parse_overrides(args.set)})
+    if args.reset_predictors:
+        settings["train.reset_predictors"] = True
+    return settings | parse_overrides(args.set)

@@ -121,11 +121,41 @@ def has_state(folder: Path) -> bool:
 def read_state(folder: Path, config: ExperimentConfig, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Returns the newest whole state of the run in ``folder``, on the CPU, checked against the config it is to go on with.
 
+    A config with more epochs extends the run; then its weak epochs may differ, too.
+
     Args:
-        note: told in a sentence of a newer state that is damaged.
+        note: told in a sentence of a newer state that is damaged, and of what an extension means.
 
     Raises:
         CheckpointError: no state, none that is whole, or made with other settings; says which.
+        StorageError: a state is there, but cannot be read now.
+    """
+    content = newest_state(folder, note)
+    before, train = content["config"].train, config.train
+    extended = train.epochs > before.epochs
+    free = (*FREE_SETTINGS, "train.epochs", "train.weak_epochs") if extended else FREE_SETTINGS
+    changed = {one: values for one, values in differences(config, content["config"]).items() if one not in free}
+    if changed:
+        listed = ", ".join(f"{one} is {now!r}, was {then!r}" for one, (now, then) in list(changed.items())[:4])
+        remedy = "use the old ones or another output folder"
+        if "train.epochs" in changed:
+            remedy = f"the epochs of a run can be raised, not lowered; {remedy}"
+        raise CheckpointError(f"cannot resume {folder} with other settings ({listed}): {remedy}")
+    if extended:
+        note(
+            f"the run is extended from {before.epochs} to {train.epochs} epochs: {content['epoch']} are done and stay, the "
+            f"last {train.weak_epochs} will be weak, and the learning rate goes on as in a run of {train.epochs} epochs"
+        )
+    elif content["epoch"] >= train.epochs:
+        note(f"all {train.epochs} epochs of this run are done: a higher train.epochs extends it")
+    return content
+
+
+def newest_state(folder: Path, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Returns the newest whole state of the run in ``folder``, with its config as an object.
+
+    Raises:
+        CheckpointError: no state, or none that is whole.
         StorageError: a state is there, but cannot be read now.
     """
     damage = []
@@ -138,12 +168,6 @@ def read_state(folder: Path, config: ExperimentConfig, note: Callable[[str], Non
         except CheckpointError as error:
             damage.append(str(error))
             continue
-        changed = {one: values for one, values in differences(config, content["config"]).items() if one not in FREE_SETTINGS}
-        if changed:
-            listed = ", ".join(f"{one} is {now!r}, was {then!r}" for one, (now, then) in list(changed.items())[:4])
-            raise CheckpointError(
-                f"cannot resume {folder} with other settings ({listed}): use the old ones or another output folder"
-            )
         for one in damage:
             note(f"{one}: going on from {name}, epoch {content['epoch'] + 1}, batch {content['batch']}")
         return content

@@ -103,6 +103,45 @@ def test_resume_with_other_settings_names_them(capsys, made, first):
     fails(capsys, *arguments, "--resume", words=[str(first), "train.lr is 0.5, was 0.001"])
 
 
+def test_resume_alone_knows_model_data_and_settings_and_says_that_all_is_done(capsys, first):
+    before = read_record(first)
+    code, out, _ = call(capsys, "train", "--out", first, "--resume", "--progress", "plain")
+    assert code == 0
+    assert "all 1 epochs of this run are done: a higher train.epochs extends it" in out
+    after = read_record(first)
+    assert (after.config, after.metrics, after.history) == (before.config, before.metrics, before.history)
+
+
+def test_run_is_extended_by_more_epochs_and_never_shortened(capsys, made, tmp_path):
+    arguments = train_arguments(made, tmp_path / "run", **SHORT, **{"train.batch_size": 2})
+    assert call(capsys, *arguments, "--progress", "silent")[0] == 0
+    first = read_record(tmp_path / "run")
+    longer = ["train", "--out", tmp_path / "run", "--resume", "--progress", "plain", "--set", "train.epochs=3"]
+    code, out, err = call(capsys, *longer)
+    assert code == 0, err
+    assert "extended from 1 to 3 epochs: 1 are done and stay, the last 1 will be weak" in out
+    record = read_record(tmp_path / "run")
+    assert record.config["train"]["epochs"] == 3
+    assert record.history[0] == first.history[0]
+    assert [(one["epoch"], one["stage"]) for one in record.history] == [(0, "weak"), (1, "strong"), (2, "weak")]
+    # The learning rate is that of a run of 3 epochs with 4 batches each: flat until step 6, then a cosine to 0.05.
+    assert [round(one["lr"], 6) for one in record.history] == [round(first.history[0]["lr"], 6), 0.000936, 0.000114]
+    fails(capsys, *longer[:-1], "train.epochs=2", words=["train.epochs is 2, was 3", "raised, not lowered"])
+
+
+def test_resume_takes_given_settings_that_agree_and_refuses_others_by_name(capsys, made, first):
+    resume = ["train", "--out", first, "--resume", "--progress", "silent"]
+    agreeing = ["--model", "rtmdet-nano", "--data", made, "--seed", "0", "--set", "train.lr=0.001"]
+    assert call(capsys, *resume, *agreeing)[0] == 0
+    for given, words in [
+        (["--model", "rtmdet-tiny"], "model.size is 'tiny', was 'nano'"),
+        (["--seed", "3"], "seed is 3, was 0"),
+        (["--set", "augment.mixup=false"], "augment.mixup is False, was True"),
+        (["--classes", "tall"], "data.classes is ('tall',), was ('wide', 'tall')"),
+    ]:
+        fails(capsys, *resume, *given, words=[words])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
