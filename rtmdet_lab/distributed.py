@@ -5,19 +5,29 @@ The processes are those of ``torchrun``: its environment variables say who is wh
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import inspect
 import os
 import pickle
+import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from rtmdet_lab.errors import StorageError
+
 Result = TypeVar("Result")
+
+STORE_FOLDER = "RTMDET_LAB_STORE_FOLDER"  # where the processes of one machine meet; without it as torchrun says
+SECRET = "RTMDET_LAB_SECRET"  # signs what processes pickle for each other
 
 
 def world_size() -> int:
@@ -39,16 +49,81 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
-    store, number, size = next(dist.rendezvous("env://"))
     # Every life of the processes gets names of its own: PyTorch 2.14 would find the addresses of those that were killed.
-    life = dist.PrefixStore(f"life {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    life = f"life {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if folder := os.environ.get(STORE_FOLDER):
+        number, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        store = dist.FileStore(str(Path(folder) / life), size)
+    else:
+        store, number, size = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(life, store)
     # Small questions (does anybody want to stop?) go through the CPU, so that they never wait for a GPU.
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backends, store=life, rank=number, world_size=size)
+    dist.init_process_group(backends, store=store, rank=number, world_size=size)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def one_machine_environment(folder: Path) -> dict[str, str]:
+    """Returns the environment variables with which processes of this machine answer nobody else.
+
+    They meet in files of ``folder``, which nobody else may enter, where ``torchrun`` by itself opens a port on all addresses
+    and unpickles what comes in. Gloo and NCCL, which know no passwords, listen on the loopback device alone, and what is
+    unpickled must be signed with a secret of this run.
+    """
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "lo")
+    return {
+        STORE_FOLDER: str(folder),
+        SECRET: secrets.token_hex(32),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # torchrun's store for others to use: a port on all addresses
+        "GLOO_SOCKET_IFNAME": loopback,
+        "NCCL_SOCKET_IFNAME": loopback,
+        "NCCL_RAS_ENABLE": "0",  # a port that tells of the run's health
+    }
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Returns the ``value`` of every process, in their order.
+
+    Objects travel pickled and signed with the secret that the processes of one machine share, so that whoever else reaches
+    their sockets has nothing unpickled. Processes that were started by ``torchrun`` have what ``RTMDET_LAB_SECRET`` holds.
+
+    Raises:
+        StorageError: a signature is not that of the secret.
+    """
+    if world_size() == 1:
+        return [value]
+    sent = torch.frombuffer(bytearray(sign(pickle.dumps(value))), dtype=torch.uint8)
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
+    dist.all_gather(lengths, torch.tensor([len(sent)]))
+    longest = int(torch.stack(lengths).max())
+    padded = torch.zeros(longest, dtype=torch.uint8)
+    padded[: len(sent)] = sent
+    received = [torch.empty_like(padded) for _ in range(world_size())]
+    dist.all_gather(received, padded)
+    signed = [part[: int(length)].numpy().tobytes() for part, length in zip(received, lengths, strict=True)]
+    return [pickle.loads(checked(part)) for part in signed]
+
+
+def sign(data: bytes) -> bytes:
+    """Returns ``data`` behind its signature of 32 bytes, made with the secret of this run."""
+    return hmac.digest(os.environ.get(SECRET, "").encode(), data, hashlib.sha256) + data
+
+
+def checked(signed: bytes) -> bytes:
+    """Returns what was signed by a process that knows the secret of this run.
+
+    Raises:
+        StorageError: another secret, or none.
+    """
+    data = signed[32:]
+    if not hmac.compare_digest(sign(data), signed):
+        raise StorageError(
+            f"another process sent what is not signed with this run's secret: give all machines of a run the same {SECRET}"
+        )
+    return data
 
 
 def one_per_machine(make: Callable[[], Result]) -> Result:
@@ -56,10 +131,9 @@ def one_per_machine(make: Callable[[], Result]) -> Result:
     if world_size() == 1:
         return make()
     made = make() if local_rank() == 0 else None
-    told: list[tuple[str, bytes | None]] = [("", None)] * world_size()
     here = os.environ.get("GROUP_RANK", os.uname().nodename)  # torchrun's number of the machine
     # As bytes: only on its own machine can it be unpickled.
-    dist.all_gather_object(told, (here, None if made is None else pickle.dumps(made)))
+    told = gather_objects((here, None if made is None else pickle.dumps(made)))
     if made is None:
         made = pickle.loads(next(one for machine, one in told if machine == here and one is not None))
     wait_for_all()  # the first one keeps it open until all have it

@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from rtmdet_lab.escaping import for_terminal
+
 
 class UserError(Exception):
     """Base of every error whose message is written for the person at the keyboard."""
@@ -59,7 +61,7 @@ def as_sentence(error: Exception) -> str:
     if len(text) > _LONGEST:
         left_out = len(text) - _LONGEST
         text = f"{text[: _LONGEST - _END]}[{left_out:,} characters left out]{text[-_END:]}"
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return for_terminal(text)
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:

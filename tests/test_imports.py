@@ -17,6 +17,7 @@ PACKAGE = Path(rtmdet_lab.__file__).parent
 # Part (a file or a folder of the package) -> floor. The same table, with the reasons, is in docs/architecture.md.
 FLOORS = {
     "errors": 0,
+    "escaping": 0,
     "files": 0,
     "shipped": 0,
     "config": 0,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.distributed import SECRET, checked, one_machine_environment, sign
+from rtmdet_lab.errors import DataError, SettingError, StorageError
 from rtmdet_lab.experiment import run
 from rtmdet_lab.training.interrupt import TrainingInterrupted
 from rtmdet_lab.training.processes import LOG_NAME, ProcessError
@@ -17,6 +21,7 @@ from rtmdet_lab.training.processes import LOG_NAME, ProcessError
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from made_runs import Recorder
 from made_sets import TINY, data_settings, write_set
+from made_sockets import descendants, listening
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,43 @@ def test_image_that_one_process_cannot_read_ends_all_of_them(tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(DataError, match=damaged.name):
         run(config, tmp_path / "run", device="cpu", reporter=Recorder(), num_processes=2)
+
+
+class Onlooker(Recorder):
+    """Notes on which addresses this process and those it started listen, whenever it is told anything of a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses = set()
+
+    def step(self, **details) -> None:
+        super().step(**details)
+        self.addresses |= listening(descendants(os.getpid()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux lists its sockets there")
+def test_processes_of_one_machine_listen_to_that_machine_alone(made, tmp_path):
+    onlooker = Onlooker()
+    config = config_of(made, **{"train.epochs": 2, "train.val_interval": 1})
+    run(config, tmp_path, device="cpu", reporter=onlooker, num_processes=2)
+    assert onlooker.addresses == {"127.0.0.1"}  # gloo's own
+
+
+def test_listeners_are_found():
+    with socket.create_server(("", 0)), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        assert {"0.0.0.0", "::1"} <= listening([os.getpid()])
+
+
+def test_what_another_process_pickled_is_opened_with_the_secret_of_the_run_alone(tmp_path, monkeypatch):
+    for name, value in one_machine_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    signed = sign(pickle.dumps({"AP": 0.5}))
+    assert pickle.loads(checked(signed)) == {"AP": 0.5}
+    monkeypatch.setenv(SECRET, one_machine_environment(tmp_path)[SECRET])
+    for strange in (signed, sign(b"")[:-1], b"", pickle.dumps({})):
+        with pytest.raises(StorageError, match="not signed with this run's secret"):
+            checked(strange)
 
 
 @pytest.mark.parametrize("number", [0, -1])

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import queue
+import secrets
 import subprocess
 import sys
 import threading
@@ -95,6 +96,9 @@ class RayDriver:
 
         command = [sys.executable, "-m", "rtmdet_lab.sweep.ray_driver"]
         environment = worker_environment(order["runs"][0])
+        if order["address"] == "local" and "RAY_AUTH_MODE" not in environment:
+            # A cluster of this machine alone listens on all of its addresses, and who may talk to it runs commands.
+            environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         # A session of its own: Ctrl-C reaches this process, which then ends that one in order.
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

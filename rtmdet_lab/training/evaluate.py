@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler, batches_of, make_loader
-from rtmdet_lab.distributed import max_over_processes, rank, world_size
+from rtmdet_lab.distributed import gather_objects, max_over_processes, rank, world_size
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Evaluator, Task
@@ -71,8 +71,7 @@ def run_evaluation(
         evaluator.add(detections, targets)
         reporter.validating(number, len(loader))
     if world_size() > 1:
-        states: list[Any] = [None] * world_size()
-        torch.distributed.all_gather_object(states, None if stopped else evaluator.state())
+        states = gather_objects(None if stopped else evaluator.state())
         if None in states:
             return None
         evaluator.merge(states)

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab import errors
+from rtmdet_lab.distributed import one_machine_environment
 from rtmdet_lab.errors import SettingError, UserError
+from rtmdet_lab.escaping import say
 from rtmdet_lab.files import require_writable, write_json
 from rtmdet_lab.training.events import read_events, replay
 from rtmdet_lab.training.interrupt import TrainingInterrupted
@@ -50,14 +52,16 @@ def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter:
     threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // processes, 1))
     with tempfile.TemporaryDirectory() as folder, (out_dir / LOG_NAME).open("ab") as log:
         write_json(Path(folder) / "work.json", work)
-        options = ["--standalone", f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}"]
+        # torchrun, too, meets in a file: by itself it opens a port on all addresses.
+        meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder}/agent", "--rdzv-conf=store_type=file"]
+        options = [*meeting, "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}"]
         command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "rtmdet_lab.worker", f"{folder}/work.json"]
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": threads},
+            env={**os.environ, "OMP_NUM_THREADS": threads, **one_machine_environment(Path(folder))},
             start_new_session=True,  # a Ctrl-C in a terminal would otherwise reach everybody twice
         )
         failure: BaseException | None = None
@@ -67,7 +71,7 @@ def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter:
                 for line in process.stdout:
                     events = read_events(line)
                     if not events:
-                        print(line, end="", flush=True)
+                        say(line, end="")
                     for event in events:
                         if event["event"] == "done":
                             done = True  # whatever a signal that came too late makes of the exit code
