@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError, did_you_mean
+from rtmdet_lab.escaping import for_table
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
     from matplotlib.figure import Figure
 
 DECLARED = "# parameters"  # first line of a notebook's own parameters cell
@@ -31,7 +33,9 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
         SettingTypeError: an injected value of another type than the declared one.
         SettingError: the notebook has no parameters cell.
     """
-    cells = _executed_cells() if cells is None else cells
+    if cells is None:
+        cells = _executed_cells()
+        show_tables_plain(sys.modules["IPython"].get_ipython())
     declared = [cell for cell in cells if cell.lstrip().startswith(DECLARED)]
     injected = [cell for cell in cells if cell.lstrip().startswith(INJECTED)]
     if not declared:
@@ -44,6 +48,22 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
             raise UnknownNameError(f"no parameter {name!r}: {hint}")
         _check_type(name, value, known[name])
     return known | given
+
+
+def show_tables_plain(shell: InteractiveShell) -> None:
+    """Has a notebook show pandas' tables as text: pandas escapes HTML itself, but no formulas and no control characters."""
+
+    def plain(frame: Any) -> Any:
+        shown = frame.map(for_table) if hasattr(frame, "map") else frame.applymap(for_table)
+        return shown.rename(index=for_table, columns=for_table)
+
+    shapes = {
+        "text/html": lambda frame: plain(frame)._repr_html_(),
+        "text/plain": lambda frame, printer, _: printer.text(repr(plain(frame))),
+    }
+    for kind, shape in shapes.items():
+        for module in ("pandas", "pandas.core.frame"):  # since pandas 3, and before
+            shell.display_formatter.formatters[kind].for_type_by_name(module, "DataFrame", shape)
 
 
 def _executed_cells() -> list[str]:

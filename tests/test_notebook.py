@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError
-from rtmdet_lab.notebook import check_parameters, keep_figure
+from rtmdet_lab.notebook import check_parameters, keep_figure, show_tables_plain
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from made_sets import assert_one_sentence
@@ -168,3 +171,19 @@ def test_kept_figure_is_a_file_and_no_longer_open(tmp_path):
     assert plt.get_fignums() == before
     keep_figure(figure, tmp_path, "curve")  # again, and over an earlier one
     keep_figure(figure, tmp_path, "curve")
+
+
+def test_tables_show_text_of_strangers_as_text():
+    shell = SimpleNamespace(display_formatter=DisplayFormatter())
+    show_tables_plain(shell)
+    hostile = "$\\href{javascript:a}{x}$<script>\x1b[2J"
+    frame = pd.DataFrame([{"class": hostile, "AP": 0.125, "count": 3, hostile: float("nan")}], index=[hostile])
+    shown, _ = shell.display_formatter.format(frame)
+    assert set(shown) == {"text/plain", "text/html"}
+    for text in shown.values():
+        assert not set(text) & set("$\x1b")
+        assert "href" in text
+    assert "0.125" in shown["text/html"]
+    assert "<script>" not in shown["text/html"]
+    numbers = pd.DataFrame({"AP": [0.5, 0.25], "count": [1, 2]})
+    assert shell.display_formatter.format(numbers)[0]["text/plain"] == repr(numbers)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from rtmdet_lab.browse.dataset import INFO
 from rtmdet_lab.browse.views import ALL
 from rtmdet_lab.errors import SettingError
+from rtmdet_lab.escaping import say
 from rtmdet_lab.training.report import in_interactive_notebook
 
 HOST = "127.0.0.1"  # FiftyOne's own default inside of containers is every address of the machine
@@ -98,5 +99,5 @@ def show(dataset: Any, port: int | None = None) -> Any:
     """Shows the App below a notebook's cell and returns its session; says how to open it where nobody looks."""
     if in_interactive_notebook():
         return launch(dataset, port)
-    print(f"data set {dataset.name!r} has {len(dataset)} images: `rtmdet-lab browse RUN...` opens the App on it")
+    say(f"data set {dataset.name!r} has {len(dataset)} images: `rtmdet-lab browse RUN...` opens the App on it")
     return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
 from rtmdet_lab.errors import SettingError
+from rtmdet_lab.escaping import for_terminal, say
 
 if TYPE_CHECKING:
     from rtmdet_lab.browse.dataset import Progress
@@ -61,28 +62,28 @@ def run(args: argparse.Namespace) -> None:
     sources = _read(args)
     dataset, notes = put(sources, args.name, _shown_progress())
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {for_terminal(note)}", file=sys.stderr)
     for source in sources:
         if sys.stderr.isatty():
-            print(f"looking for annotations in doubt with {source.name}", file=sys.stderr)
+            say(f"looking for annotations in doubt with {source.name}", file=sys.stderr)
         save_doubts(dataset, source, find_doubts(find_errors(source.pairs, source.classes, source.kind)))
     rows = [_counts(source) for source in sources]
-    print(f"data set {dataset.name!r}: {len(dataset)} images")
+    say(f"data set {dataset.name!r}: {len(dataset)} images")
     print_table(rows)
     result = {"data_set": dataset.name, "images": len(dataset), "runs": rows, "views": dataset.list_saved_views()}
     if args.save_edits:
         from rtmdet_lab.browse.edits import write_edits
 
         path, count = write_edits(dataset, sources, args.save_edits)
-        print(f"{count} corrections: {path}")
+        say(f"{count} corrections: {path}")
         result |= {"corrections": count, "corrected": str(path)}
     if args.no_app or args.save_edits:
         write_result(args, result)
         return
     session = launch(dataset, port, open_browser=not args.no_open)
     views = {name: address_of(dataset, port, name) for name in dataset.list_saved_views()}
-    print("\n".join(["", *(f"{name}: {address}" for name, address in views.items())]))
-    print(f"\nApp: {views[ALL]}   (Ctrl-C ends it, the data set stays)", flush=True)
+    say("\n".join(["", *(f"{name}: {address}" for name, address in views.items())]))
+    say(f"\nApp: {views[ALL]}   (Ctrl-C ends it, the data set stays)")
     write_result(args, result | {"app": views[ALL], "view_addresses": views})
     session.wait(-1)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.errors import SettingError
+from rtmdet_lab.escaping import for_terminal, say
 from rtmdet_lab.files import write_atomic, write_json
 
 if TYPE_CHECKING:
@@ -122,16 +123,16 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
     columns = list(columns or rows[0])
     cells = [[_text(row.get(column)) for column in columns] for row in rows]
     numeric = [all(isinstance(row.get(column), (int, float, type(None))) for row in rows) for column in columns]
-    widths = [max(len(column), *(len(line[index]) for line in cells)) for index, column in enumerate(columns)]
-    for line in [columns, ["-" * width for width in widths], *cells]:
+    widths = [max(len(for_terminal(column)), *(len(line[index]) for line in cells)) for index, column in enumerate(columns)]
+    for line in [list(map(for_terminal, columns)), ["-" * width for width in widths], *cells]:
         padded = (
             text.rjust(width) if right else text.ljust(width)
             for text, width, right in zip(line, widths, numeric, strict=True)
         )
-        print("  ".join(padded).rstrip())
+        say("  ".join(padded).rstrip())
 
 
 def _text(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else for_terminal(value)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
 from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.escaping import for_terminal, say
 
 _EXAMPLES = {
     "generate": """\
@@ -110,7 +111,7 @@ def _generate(args: argparse.Namespace) -> int:
     )
     result = {name: str(path) for name, path in paths.items()}
     for name, path in result.items():
-        print(f"{name:18} {path}")
+        say(f"{name:18} {path}")
     write_result(args, result)
     return 0
 
@@ -125,17 +126,17 @@ def _check(args: argparse.Namespace) -> int:
         report = check_dota(args.images, args.annotations, workers=args.workers, classes=classes)
     else:
         report = check_coco(args.images, args.annotations, workers=args.workers, masks=args.masks, classes=classes)
-    print(f"{report['images']} images, {report['objects']} objects, {len(report['classes'])} classes")
+    say(f"{report['images']} images, {report['objects']} objects, {len(report['classes'])} classes")
     print_table(report["classes"])
     for reason, count in report["left_out"].items():
-        print(f"{count} objects {reason}: left out of training, counted in evaluation")
+        say(f"{count} objects {reason}: left out of training, counted in evaluation")
     if report.get("irregular"):
-        print(f"{report['irregular']} objects whose corners cross or are not convex: taken by their smallest rectangle")
+        say(f"{report['irregular']} objects whose corners cross or are not convex: taken by their smallest rectangle")
     problems: list[Any] = report["problems"]
     for problem in problems:
-        print(f"bad: {problem}")
+        say(f"bad: {for_terminal(problem)}")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    print(f"{count}; correct them or use --on-bad skip" if problems else "no problems found")
+    say(f"{count}; correct them or use --on-bad skip" if problems else "no problems found")
     write_result(args, report)
     return 1 if problems else 0
 
@@ -160,12 +161,12 @@ def _split(args: argparse.Namespace) -> int:
         pad=not args.no_pad,
         on_bad=args.on_bad,
     )
-    print(f"{result['sources']} images, {result['windows']} windows, {result['objects']} objects", end="")
-    print(f" of which {result['difficult']} are difficult or cut")
+    say(f"{result['sources']} images, {result['windows']} windows, {result['objects']} objects", end="")
+    say(f" of which {result['difficult']} are difficult or cut")
     result |= {name: result[name] and str(result[name]) for name in ("images", "labels")}
     for name in ("images", "labels"):
         if result[name]:
-            print(f"{name:18} {result[name]}")
+            say(f"{name:18} {result[name]}")
     write_result(args, result)
     return 0
 
@@ -180,10 +181,10 @@ def _hrsc(args: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the list {args.list}: {error}") from None
     result = convert_hrsc(args.annotations, args.labels, names, images=args.images)
-    print(f"{result['files']} files, {result['objects']} objects of which {result['difficult']} are difficult")
+    say(f"{result['files']} files, {result['objects']} objects of which {result['difficult']} are difficult")
     for name in ("images", "labels"):
         if result[name]:
-            print(f"{name:18} {result[name]}")
-    print("train with --classes ship, or the other classes of DOTA get outputs, too")
+            say(f"{name:18} {result[name]}")
+    say("train with --classes ship, or the other classes of DOTA get outputs, too")
     write_result(args, result)
     return 0

@@ -18,6 +18,7 @@ from rtmdet_lab.cli.common import (
     write_result,
 )
 from rtmdet_lab.errors import SettingError
+from rtmdet_lab.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab eval --checkpoint rtmdet-tiny-coco --images COCO/val2017 \\
@@ -74,16 +75,17 @@ def run(args: argparse.Namespace) -> None:
     source = open_evaluation(task, args.images, args.annotations, args.on_bad)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
     metrics, per_class = scores_by_kind(task, evaluator), evaluator.per_class()
-    print(f"{args.checkpoint} on {len(evaluator.images)} images of {source.title}, input {task.config.test.input_size}")
+    title = for_terminal(source.title)
+    say(f"{args.checkpoint} on {len(evaluator.images)} images of {title}, input {task.config.test.input_size}")
     print_table([{"": kind, **numbers} if len(metrics) > 1 else numbers for kind, numbers in metrics.items()])
     print_table(per_class)
     if args.predictions:
         write_json(args.predictions, with_file_ids(evaluator.results, source.category_ids))
-        print(f"detections: {args.predictions}")
+        say(f"detections: {args.predictions}")
     if args.curves:
         from rtmdet_lab.viz.curves import plot_precision_recall
 
         recall, precision = evaluator.precision_recall()
         save_figure(plot_precision_recall(recall, precision, classes), args.curves)
-        print(f"precision-recall curves: {args.curves}")
+        say(f"precision-recall curves: {args.curves}")
     write_result(args, {**metrics, "per_class": per_class})

@@ -8,6 +8,7 @@ from typing import Any
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
 from rtmdet_lab.errors import CheckpointError, DataError, SettingError
+from rtmdet_lab.escaping import say
 
 EXAMPLES = """examples:
   rtmdet-lab export rtmdet-tiny-coco --to onnx --images COCO/val2017
@@ -79,15 +80,15 @@ def run(args: argparse.Namespace) -> None:
     if args.calibration is not None:
         calibration = spread_canvases(args.calibration, args.calibration_images, args.input_size)
     files = export_model(task.model, plan, out, calibration, args.overwrite)
-    print(f"{plan.output} of {args.weights} for {args.to}, {plan.precision}:", *files)
+    say(f"{plan.output} of {args.weights} for {args.to}, {plan.precision}:", *files)
     result: dict[str, Any] = {"files": [str(path) for path in files], **plan.description(task.name)}
     if out.suffix not in OPENERS:
-        print("not compared: this runtime is not run here")
+        say("not compared: this runtime is not run here")
     elif images:
         exported = open_exported(out)
         result |= _compare(args, task, exported, images)
     else:
-        print("not compared with PyTorch: name real images with --images")
+        say("not compared with PyTorch: name real images with --images")
     write_result(args, result)
 
 
@@ -120,7 +121,7 @@ def _compare(args: argparse.Namespace, task: Any, exported: Any, images: list[Pa
     settings = {name: getattr(test, name) for name in ("score_threshold", "nms_iou", "max_per_level", "max_per_image")}
     reference = predict(task.model, chosen, input_size=test.input_size, **settings)
     difference = compare(reference, detect_exported(exported, chosen))
-    print(difference)
+    say(difference)
     result: dict[str, Any] = {"difference": asdict(difference)}
     if args.annotations is not None:
         source = open_evaluation(task, args.images, args.annotations, "refuse")

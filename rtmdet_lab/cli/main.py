@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from rtmdet_lab.errors import UserError, as_sentence
+from rtmdet_lab.escaping import for_terminal, say
 
 # verb -> (module with add_arguments(parser) and run(args), one line of help)
 VERBS = {
@@ -61,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _warnings_in_one_line(args.verb):
             return args.run(args) or 0
     except UserError as error:
-        print(f"rtmdet-lab {args.verb}: {as_sentence(error)}", file=sys.stderr)
+        say(f"rtmdet-lab {args.verb}: {as_sentence(error)}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt as error:
-        print(f"\nrtmdet-lab {args.verb}: {str(error) or 'stopped'}", file=sys.stderr)
+        say(f"\nrtmdet-lab {args.verb}: {for_terminal(error) or 'stopped'}", file=sys.stderr)
         return getattr(error, "exit_code", 130)
     except BrokenPipeError:  # the reader of a pipe went away, for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _warnings_in_one_line(verb: str) -> Iterator[None]:
     """Shows warnings as sentences, without the line of code that gave them."""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_: f"rtmdet-lab {verb}: {message}\n"
+    warnings.formatwarning = lambda message, *_: f"rtmdet-lab {verb}: {for_terminal(message)}\n"
     try:
         yield
     finally:

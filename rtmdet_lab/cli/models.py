@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from rtmdet_lab.cli.common import add_json, parse_overrides, print_table, write_result
+from rtmdet_lab.escaping import say
 
 EXAMPLES = """examples:
   rtmdet-lab models
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.name:
         result: Any = describe(args.name, args)
-        print(f"{args.name}, {args.num_classes} classes, {args.input_size} x {args.input_size} pixels")
+        say(f"{args.name}, {args.num_classes} classes, {args.input_size} x {args.input_size} pixels")
         print_table(result["parts"])
     else:
         from rtmdet_lab.models.download import cache_folder
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
             }
             for entry in ZOO.values()
         ]
-        print(f"\npublished weights, kept in {cache_folder()} once downloaded")
+        say(f"\npublished weights, kept in {cache_folder()} once downloaded")
         print_table(weights)
         result = {"models": rows, "weights": [dict(row, url=ZOO[row["weights"]].url) for row in weights]}
     write_result(args, result)

@@ -23,6 +23,7 @@ from rtmdet_lab.cli.common import (
     write_result,
 )
 from rtmdet_lab.errors import SettingError
+from rtmdet_lab.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab predict photo.jpg --checkpoint rtmdet-tiny-coco --out found
@@ -76,12 +77,12 @@ def run(args: argparse.Namespace) -> None:
             if args.out:
                 _draw(path, found, classes, args.out / next(drawings), args.score_threshold)
     for result in results:
-        print(f"\n{result['image']}: {len(result['detections'])} objects")
+        say(f"\n{for_terminal(result['image'])}: {len(result['detections'])} objects")
         print_table([_shown(one) for one in result["detections"]])
     if args.out:
-        print(f"\ndrawings: {args.out}")
+        say(f"\ndrawings: {args.out}")
     if args.submission is not None:
-        print(f"\nsubmission: {write_submission(submitted, classes, args.submission)}")
+        say(f"\nsubmission: {write_submission(submitted, classes, args.submission)}")
     write_result(args, results)
 
 
@@ -91,7 +92,8 @@ def window_bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
     from tqdm import tqdm
 
     interval_s = 0.1 if sys.stderr.isatty() else 5  # a log file keeps every step
-    with tqdm(desc=name, unit="window", disable=not shown, leave=False, delay=1, mininterval=interval_s) as bar:
+    title = for_terminal(name)
+    with tqdm(desc=title, unit="window", disable=not shown, leave=False, delay=1, mininterval=interval_s) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
 from rtmdet_lab.errors import SettingError
+from rtmdet_lab.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab report kernel_size
@@ -61,20 +62,20 @@ def _measured(args: argparse.Namespace) -> int:
         name = Path(source).stem
         results = gather_results(load_experiment(source), name, args.results, args.budget, args.draws)
         require_runs(results, args.results)
-        print(results.title)
+        say(for_terminal(results.title))
         if args.latency:
             results = with_latency(results, args.latency)
         print_table(shown_table(results))
-        print()
+        say()
         for claim in results.claims:
-            print(claim_line(claim))
+            say(for_terminal(claim_line(claim)))
         for reason in results.left_out:
-            print(f"left out: {reason}")
+            say(f"left out: {for_terminal(reason)}")
         figures = make_figures(results)
         files = write_report(results, args.out, args.format, figures)
         for _, figure in figures:
             plt.close(figure)
-        print(f"\nreport: {', '.join(map(str, files))}\n")
+        say(f"\nreport: {', '.join(map(str, files))}\n")
         tables[name] = as_json(results)
     write_result(args, {"experiments": tables})
     return 0
@@ -90,14 +91,14 @@ def _static(args: argparse.Namespace) -> int:
         numbers = compare_static(item)
         tables[str(name)] = [dataclasses.asdict(one) for one in numbers]
         different += sum(one.verdict == "differs" for one in numbers)
-        print(f"{name}: {item.item}, {item.input_size} x {item.input_size} pixels")
+        say(f"{name}: {item.item}, {item.input_size} x {item.input_size} pixels")
         if numbers:
             print_table([_shown(dataclasses.asdict(one)) for one in numbers])
         else:
-            print(f"{len(item.rows)} rows, no parameters or multiply-adds published")
-        print()
+            say(f"{len(item.rows)} rows, no parameters or multiply-adds published")
+        say()
     count = sum(len(rows) for rows in tables.values())
-    print(f"{count} printed numbers compared, {different} differ without a known reason")
+    say(f"{count} printed numbers compared, {different} differ without a known reason")
     write_result(args, {"experiments": tables})
     return 1 if different else 0
 

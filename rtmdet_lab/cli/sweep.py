@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.cli.common import add_json, parse_overrides, print_table, write_result
 from rtmdet_lab.errors import SettingError
+from rtmdet_lab.escaping import say
 
 if TYPE_CHECKING:
     from rtmdet_lab.sweep.plan import Run
@@ -78,14 +79,14 @@ def run(args: argparse.Namespace) -> int:
     require_writable(args.out)
     tracker = Tracker(runs, args.jobs)
     tracker.done |= {one.folder for one in runs if one not in missing}
-    print(f"{len(runs)} runs, {len(runs) - len(missing)} done before, {len(missing)} to go, into {args.out}")
+    say(f"{len(runs)} runs, {len(runs) - len(missing)} done before, {len(missing)} to go, into {args.out}")
     if missing:
         tracker.running(missing[: args.jobs], force=True)
     stopped = _distribute(args, missing, tracker)
     tracker.summary()
     write_result(args, [_row(one) | {"error": tracker.failed.get(one.folder)} for one in runs])
     if stopped:
-        print("stopped; the same command goes on where this one ended")
+        say("stopped; the same command goes on where this one ended")
         return 128 + stopped
     return 1 if tracker.failed else 0
 
@@ -119,7 +120,7 @@ def _list(args: argparse.Namespace, runs: Sequence[Run], missing: Sequence[Run])
 
     print_table([_row(one) for one in runs])
     each = f"{minutes(estimate_s(runs, missing[:1], 1))} each, " if missing else ""
-    print(f"\n{len(missing)} of {len(runs)} to run: {each}about {minutes(estimate_s(runs, missing, args.jobs))} in all")
+    say(f"\n{len(missing)} of {len(runs)} to run: {each}about {minutes(estimate_s(runs, missing, args.jobs))} in all")
     write_result(args, [_row(one) for one in runs])
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.cli.common import add_data_policy, add_device, add_json, parse_overrides, print_table, write_result
+from rtmdet_lab.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes
@@ -68,12 +69,13 @@ def run(args: argparse.Namespace) -> None:
         first = rank() == 0
     if not first:
         return
-    print(f"\n{record.model}: {record.params_M:.2f} M parameters, {record.macs_G:.2f} G multiply-adds")
-    which = record.config["train"]["score_of"]
-    print(f"validated with the {which} weights on {record.data['val_images']} images of {record.data['val']}")
+    say(f"\n{for_terminal(record.model)}: {record.params_M:.2f} M parameters, {record.macs_G:.2f} G multiply-adds")
+    which = for_terminal(record.config["train"]["score_of"])
+    title = for_terminal(record.data["val"])
+    say(f"validated with the {which} weights on {record.data['val_images']} images of {title}")
     print_table([record.metrics])
     print_table(record.per_class)
-    print(f"\nrun folder: {args.out}")
+    say(f"\nrun folder: {args.out}")
     write_result(args, dataclasses.asdict(record))
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtmdet_lab.errors import DataError, did_you_mean
+from rtmdet_lab.escaping import for_file_name
 from rtmdet_lab.evaluation.dota_files import to_rotated_results
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
@@ -301,7 +302,7 @@ def write_submission(detections: Sequence[Detections], classes: Sequence[str], p
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in zip(classes, lines, strict=True):
             # A fixed date: the same detections make the same file.
-            entry = zipfile.ZipInfo(f"Task1_{name}.txt", date_time=(1980, 1, 1, 0, 0, 0))
+            entry = zipfile.ZipInfo(f"Task1_{for_file_name(name)}.txt", date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, "".join(text))
     write_atomic(Path(path), data.getvalue())

@@ -6,7 +6,6 @@ notebook run by papermill, the panel shows its picture and table as plain output
 
 from __future__ import annotations
 
-import html
 import io
 import os
 import time
@@ -20,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rtmdet_lab.errors import SettingError, UnknownNameError, UserError, did_you_mean
+from rtmdet_lab.escaping import for_html
 
 DPI = 88
 SHOW = ("auto", "controls", "figure")
@@ -60,7 +60,7 @@ class Panel:
     def _part(self, name: str) -> widgets.Widget:
         if name in self.controls:
             return self.controls[name]
-        return widgets.HTML(f"<b>{html.escape(name)}</b>", layout=widgets.Layout(width="40px"))
+        return widgets.HTML(f"<b>{for_html(name)}</b>", layout=widgets.Layout(width="40px"))
 
     @property
     def values(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Panel:
         try:
             yield
         except UserError as error:
-            self.message.value = f'<span style="color:#b00020"><b>{html.escape(str(error))}</b></span>'
+            self.message.value = f'<span style="color:#b00020"><b>{for_html(error)}</b></span>'
 
     def show(self, show: str = "auto") -> None:
         """Displays the panel: its controls in JupyterLab, its picture and table elsewhere.
@@ -199,7 +199,7 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], strong: Seq
     def line(cells: Sequence[str], tag: str, style: str = "") -> str:
         sides = ("left", *("right" for _ in cells[1:]))
         inner = "".join(
-            f'<{tag} style="text-align:{side};padding:1px 10px">{html.escape(cell)}</{tag}>'
+            f'<{tag} style="text-align:{side};padding:1px 10px">{for_html(cell)}</{tag}>'
             for cell, side in zip(cells, sides, strict=True)
         )
         return f"<tr{style}>{inner}</tr>"

@@ -56,4 +56,5 @@ if __name__ == "__main__":
     runner, image = Runner(sys.argv[1]), cv2.cvtColor(cv2.imread(sys.argv[2]), cv2.COLOR_BGR2RGB)
     found = runner(image, float((*sys.argv, 0.3)[3]))
     for label, score, box in zip(found["labels"], found["scores"], found["boxes"], strict=True):
-        print(runner.classes[label] if len(runner.classes) else label, f"{score:.3f}", *box.round(1))
+        name = str(runner.classes[label] if len(runner.classes) else label)
+        print(name if name.isprintable() else ascii(name), f"{score:.3f}", *box.round(1))

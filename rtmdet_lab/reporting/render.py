@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import csv
-import html
 import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
 from rtmdet_lab.analysis.statistics import Interval
+from rtmdet_lab.escaping import for_csv, for_file_name, for_html, for_markdown
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.reporting.results import ClaimResult, Results, RowResult
 
@@ -99,16 +100,16 @@ def claim_line(one: ClaimResult) -> str:
 
 def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
     """Returns the report as Markdown; ``pictures`` are paths beside it."""
-    lines = [f"# {results.title}", "", results.item.claim, ""]
+    lines = [f"# {for_markdown(results.title)}", "", for_markdown(results.item.claim), ""]
     table = shown_table(results)
     lines += ["| " + " | ".join(table[0]) + " |", "|" + "---|" * len(table[0])]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in table]
-    lines += ["", _reading(results), ""]
+    lines += ["| " + " | ".join(map(for_markdown, row.values())) + " |" for row in table]
+    lines += ["", for_markdown(_reading(results)), ""]
     if results.claims:
-        lines += ["## Verdicts", "", *(f"* {claim_line(one)}" for one in results.claims), ""]
-    lines += [f"![]({picture})" for picture in pictures]
+        lines += ["## Verdicts", "", *(f"* {for_markdown(claim_line(one))}" for one in results.claims), ""]
+    lines += [f"![]({quote(picture)})" for picture in pictures]
     if results.left_out:
-        lines += ["", "## Left out", "", *(f"* {one}" for one in results.left_out)]
+        lines += ["", "## Left out", "", *(f"* {for_markdown(one)}" for one in results.left_out)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -126,7 +127,7 @@ def _reading(results: Results) -> str:
 
 def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str:
     """Returns the report as one HTML file, pictures inside."""
-    cell = html.escape
+    cell = for_html
     table = shown_table(results)
     head = "".join(f"<th>{cell(name)}</th>" for name in table[0])
     body = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row.values()) + "</tr>" for row in table)
@@ -152,8 +153,9 @@ def to_csv(results: Results) -> str:
     writer.writerow(["budget", *HEADER[:3], "AP low", "AP high", *HEADER[3:], "memory MiB"])
     for row, cells in zip(results.rows, table_rows(results), strict=True):
         mean, *bounds = (_number(100 * value, 2, "") for value in (row.ap.mean, row.ap.low, row.ap.high))
-        plain = ["" if cell in ("-", "left out") else cell for cell in cells]
-        writer.writerow([results.found.budget, *plain[:2], mean, *bounds, *plain[3:], _number(row.memory_mb, 0, "")])
+        plain = ["" if cell in ("-", "left out") else for_csv(cell) for cell in cells]
+        budget, memory = for_csv(results.found.budget), _number(row.memory_mb, 0, "")
+        writer.writerow([budget, *plain[:2], mean, *bounds, *plain[3:], memory])
     return stream.getvalue()
 
 
@@ -161,12 +163,12 @@ def write_report(
     results: Results, folder: Path, formats: Sequence[str] = FORMATS, figures: Sequence[tuple[str, Figure]] = ()
 ) -> list[Path]:
     """Writes the report into ``folder`` in each format, figures beside it, and returns the files."""
-    stem = f"{results.name}-{results.found.budget}"
+    stem = for_file_name(f"{results.name}-{results.found.budget}")
     written = []
     pictures = []
     if "md" in formats:
         for name, figure in figures:
-            path = folder / f"{stem}-{name.replace(' ', '-')}.png"
+            path = folder / f"{stem}-{for_file_name(name.replace(' ', '-'))}.png"
             write_atomic(path, _png(figure))
             pictures.append(path.name)
     texts = {"md": lambda: to_markdown(results, pictures), "html": lambda: to_html(results, figures)}

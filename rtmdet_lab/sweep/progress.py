@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rtmdet_lab.escaping import for_terminal, say
 from rtmdet_lab.sweep.plan import SPEC_NAME, Run, finished_record
 from rtmdet_lab.sweep.worker import DONE
 from rtmdet_lab.training.report import bar, minutes
@@ -120,4 +121,4 @@ class Tracker:
                 self._print(f"  {run.name}: {self.failed[run.folder]}")
 
     def _print(self, line: str) -> None:
-        print(line, flush=True)
+        say(for_terminal(line))

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rtmdet_lab.errors import DataError, SettingError, UserError
+from rtmdet_lab.escaping import for_terminal, say
 from rtmdet_lab.files import write_atomic, write_json
 from rtmdet_lab.shipped import shipped_folder
 from rtmdet_lab.sweep.plan import DONE_NAME, NOTEBOOK_NAME, Run, finished_record, read_run, written_record
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return work(read_run(Path(path)), stop)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {for_terminal(error)}", file=sys.stderr)
         return FAILED
 
 
@@ -50,10 +51,10 @@ def work(run: Run, stop: KernelStop) -> int:
     except Timeout:
         return TAKEN
     except NotImplementedError:
-        print(f"error: {folder} lies on a file system without locks: choose another --out", file=sys.stderr)
+        say(f"error: {folder} lies on a file system without locks: choose another --out", file=sys.stderr)
         return FAILED
     except OSError as error:
-        print(f"error: cannot write into {folder} ({error.strerror}): free space or choose another --out", file=sys.stderr)
+        say(f"error: cannot write into {folder} ({error.strerror}): free space or choose another --out", file=sys.stderr)
         return FAILED
     with lock:
         if finished_record(run) is not None:
@@ -66,7 +67,7 @@ def work(run: Run, stop: KernelStop) -> int:
                 write_json(folder / DONE_NAME, {"attempts": attempt + 1})
                 return DONE
             write_atomic(folder / ERROR_NAME, message.encode())
-            print(f"{run.name}: {message}", file=sys.stderr, flush=True)
+            say(f"{run.name}: {for_terminal(message)}", file=sys.stderr)
             if stop.asked:
                 return STOPPED
         return FAILED

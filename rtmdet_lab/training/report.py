@@ -12,6 +12,8 @@ import time
 import warnings
 from typing import Any, Protocol, TextIO
 
+from rtmdet_lab.escaping import for_html, for_terminal, say
+
 Record = dict[str, Any]  # one epoch: "epoch", "stage", "step", "lr", losses by name, and the metrics if it was validated
 
 LINE_INTERVAL_S = 5.0
@@ -88,7 +90,7 @@ class PlainText(Silent):
         self._print(f"note: {message}")
 
     def _print(self, line: str) -> None:
-        print(line, file=self.stream or sys.stdout, flush=True)
+        say(for_terminal(line), file=self.stream)
 
 
 class TerminalBar(PlainText):
@@ -115,9 +117,9 @@ class TerminalBar(PlainText):
 
     def _print(self, line: str) -> None:
         if hasattr(self, "progress"):
-            self.progress.write(line)
+            self.progress.write(for_terminal(line))
         else:
-            print(line, flush=True)
+            say(for_terminal(line))
 
     def close(self) -> None:
         if hasattr(self, "progress"):
@@ -156,10 +158,8 @@ class LiveCurves(PlainText):
         plt.close(figure)
 
     def _print(self, line: str) -> None:
-        from html import escape
-
         if hasattr(self, "status"):
-            self.status.value = f"<code>{escape(line)}</code>"
+            self.status.value = f"<code>{for_html(line)}</code>"
         else:
             super()._print(line)
 

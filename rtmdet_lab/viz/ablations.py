@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from rtmdet_lab.escaping import for_figure
+
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # names stay readable on lines
 COLORS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e0b", "#7b52ab", "#0f8b8d", "#8c564b", "#555555")
 
@@ -59,7 +61,7 @@ def plot_scores(points: Sequence[Point], published: Sequence[Point], cost: str, 
         ax.grid(alpha=0.3)
         ax.margins(x=0.22, y=0.16)
         label_points(ax, [(point.cost, point.ap, point.name) for point in rows])
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(for_figure(title), fontsize=10)
     return figure
 
 
@@ -76,7 +78,13 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float, str]], fontsize:
         best = None
         for dx, dy, align in shifts:
             text = ax.annotate(
-                name, (x, y), (dx, dy), textcoords="offset points", ha=align, fontsize=fontsize, path_effects=HALO
+                for_figure(name),
+                (x, y),
+                (dx, dy),
+                textcoords="offset points",
+                ha=align,
+                fontsize=fontsize,
+                path_effects=HALO,
             )
             box = text.get_window_extent(renderer).expanded(1.02, 1.05)
             covered = sum(box.contains(*spot) for spot in spots) + 2 * sum(box.overlaps(other) for other in taken)
@@ -100,7 +108,7 @@ def plot_learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
     for number, (row, runs) in enumerate(histories.items()):
         for index, history in enumerate(runs):
             epochs = [one["epoch"] + 1 for one in history]
-            label = row if index == 0 else None
+            label = for_figure(row) if index == 0 else None
             loss_ax.plot(
                 epochs, [sum(one["losses"].values()) for one in history], color=color_of(number), label=label, alpha=0.8
             )
@@ -116,7 +124,7 @@ def plot_learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]
     ap_ax.set_ylim(bottom=0)
     if histories:
         loss_ax.legend(fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(for_figure(title), fontsize=10)
     return figure
 
 
@@ -136,9 +144,9 @@ def plot_rows(names: Sequence[str], points: Sequence[Point], published: Sequence
         ax.set_xlabel(f"{kind} AP")
         ax.grid(alpha=0.3)
         ax.margins(x=0.12)
-    axes[0, 0].set_yticks(range(len(names)), list(names), fontsize=8)
+    axes[0, 0].set_yticks(range(len(names)), list(map(for_figure, names)), fontsize=8)
     axes[0, 0].set_ylim(len(names) - 0.5, -0.7)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(for_figure(title), fontsize=9)
     return figure
 
 
@@ -151,11 +159,11 @@ def plot_speed(values: Mapping[str, Sequence[float]], label: str, title: str) ->
             ax.barh(number, middle, color=color_of(number), height=0.6)
             ax.plot([low, high], [number, number], color="0.2", linewidth=1.2)
             ax.annotate(f"{middle:.1f}", (high, number), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    ax.set_yticks(range(len(values)), list(values), fontsize=8)
+    ax.set_yticks(range(len(values)), list(map(for_figure, values)), fontsize=8)
     ax.invert_yaxis()
     ax.margins(x=0.12)
-    ax.set_xlabel(f"{label} (bar: median, line: range)")
-    ax.set_title(title, fontsize=9)
+    ax.set_xlabel(f"{for_figure(label)} (bar: median, line: range)")
+    ax.set_title(for_figure(title), fontsize=9)
     return figure
 
 
@@ -169,7 +177,7 @@ def plot_tradeoff(series: Mapping[str, Sequence[Point]], own: Sequence[Point], c
     figure, ax = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
     for number, (peer, points) in enumerate(series.items(), start=1):
         line = [[point.cost for point in points], [point.ap for point in points]]
-        ax.plot(*line, "o-", color=color_of(number), markersize=4, linewidth=1.2, label=peer)
+        ax.plot(*line, "o-", color=color_of(number), markersize=4, linewidth=1.2, label=for_figure(peer))
     line = [[point.cost for point in own], [point.ap for point in own]]
     ax.plot(*line, "o-", color=color_of(0), markersize=6, linewidth=2.4, label="RTMDet")
     ax.set_xscale("log")
@@ -182,5 +190,5 @@ def plot_tradeoff(series: Mapping[str, Sequence[Point]], own: Sequence[Point], c
     ax.xaxis.set_minor_locator(NullLocator())
     ax.legend(fontsize=8, loc="lower right")
     label_points(ax, [(point.cost, point.ap, point.name) for point in own])
-    ax.set_title(title, fontsize=10)
+    ax.set_title(for_figure(title), fontsize=10)
     return figure

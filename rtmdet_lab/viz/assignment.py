@@ -13,6 +13,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from rtmdet_lab.escaping import for_figure
 from rtmdet_lab.structures import Priors
 from rtmdet_lab.viz.draw import add_box, class_color, show_image, to_rgb_array
 
@@ -103,9 +104,8 @@ def plot_cost_terms(explanation: Any, image: Any, image_number: int, object_numb
         ax.set_title(f"chosen, stride {stride:.0f}", fontsize=8)
     k = int(explanation.dynamic_k[image_number, object_number])
     kept = int((explanation.assignment.gt_index[image_number] == object_number).sum())
-    figure.suptitle(
-        f"{classes[label]}: k = {k}, {kept} points learn it (light cells are cheap; grey is no candidate)", fontsize=10
-    )
+    text = f"{classes[label]}: k = {k}, {kept} points learn it (light cells are cheap; grey is no candidate)"
+    figure.suptitle(for_figure(text), fontsize=10)
     return figure
 
 

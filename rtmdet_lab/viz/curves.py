@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rtmdet_lab.escaping import for_figure
 from rtmdet_lab.viz.draw import class_color
 
 
@@ -19,13 +20,15 @@ def plot_history(history: Sequence[dict[str, Any]], epochs: int | None = None, t
     figure, (loss_ax, metric_ax, lr_ax) = plt.subplots(1, 3, figsize=(11, 2.9), layout="constrained")
     number = [record["epoch"] + 1 for record in history]
     for name in history[0]["losses"] if history else []:
-        loss_ax.plot(number, [record["losses"][name] for record in history], marker=".", label=name)
+        loss_ax.plot(number, [record["losses"][name] for record in history], marker=".", label=for_figure(name))
     loss_ax.set_title("training loss", fontsize=10)
     validated = [record for record in history if record.get("metrics")]
     for name in ("AP", "AP50", "AP75"):
         values = [record["metrics"].get(name) for record in validated]
         if validated and all(value is not None for value in values):
-            metric_ax.plot([record["epoch"] + 1 for record in validated], values, marker="o", markersize=3, label=name)
+            metric_ax.plot(
+                [record["epoch"] + 1 for record in validated], values, marker="o", markersize=3, label=for_figure(name)
+            )
     metric_ax.set_title("validation", fontsize=10)
     metric_ax.set_ylim(bottom=0)
     if not validated:
@@ -49,7 +52,7 @@ def plot_history(history: Sequence[dict[str, Any]], epochs: int | None = None, t
         if ax.get_legend_handles_labels()[0]:
             ax.legend(fontsize=8)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(for_figure(title), fontsize=11)
     return figure
 
 
@@ -66,11 +69,11 @@ def plot_precision_recall(
     figure, ax = plt.subplots(figsize=(4.8 + 1.6 * columns, 3.9), layout="constrained")
     for label in np.argsort(-areas):
         if areas[label] >= 0:
-            name = f"{classes[label]} {areas[label]:.2f}"
+            name = for_figure(f"{classes[label]} {areas[label]:.2f}")
             ax.plot(recall, precision[:, label], color=class_color(int(label)), linewidth=1.4, label=name)
     ax.set_xlabel("recall")
     ax.set_ylabel("precision")
-    ax.set_title(title or f"precision and recall at IoU {iou:g}", fontsize=10)
+    ax.set_title(for_figure(title) if title else f"precision and recall at IoU {iou:g}", fontsize=10)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
     ax.grid(alpha=0.3)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from torch import Tensor
 
+from rtmdet_lab.escaping import for_figure
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 from rtmdet_lab.structures import Detections, Targets
 from rtmdet_lab.viz.labels import add_label, legible
@@ -124,7 +125,7 @@ def show_image(ax: Axes, array: np.ndarray, title: str | None = None) -> None:
     ax.set_xlim(extent[:2])
     ax.set_ylim(extent[2:])
     if title:
-        ax.set_title(title, fontsize=9)
+        ax.set_title(for_figure(title), fontsize=9)
 
 
 def add_box(ax: Axes, box: Tensor, color: tuple[float, float, float], text: str = "", style: str = "-") -> None:
@@ -173,7 +174,7 @@ def gallery(
     for ax in axes:
         ax.set_axis_off()
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(for_figure(title), fontsize=11)
     return figure, axes[:count]
 
 

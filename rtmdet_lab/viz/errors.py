@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from rtmdet_lab.escaping import for_figure
+
 ERROR_COLORS = {
     "class": "#d1495b",
     "localization": "#e08e0b",
@@ -38,14 +40,14 @@ def plot_error_costs(gains: Mapping[str, Mapping[str, float]], title: str = "") 
                 ax.annotate(
                     f"{value:.1f}", (max(value, 0), row), (3, 0), textcoords="offset points", va="center", fontsize=8
                 )
-        ax.set_title(group, fontsize=9)
+        ax.set_title(for_figure(group), fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].invert_yaxis()
     axes[0, 0].margins(x=0.18)
     axes[0, 0].tick_params(axis="y", labelsize=9)
     figure.supxlabel("points of AP50 gained if this kind alone were mended", fontsize=9)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(for_figure(title), fontsize=10)
     return figure
 
 
@@ -62,7 +64,14 @@ def plot_error_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str
     figure, ax = plt.subplots(figsize=(6.5, 1.6 + 0.24 * max(len(order), 1)), layout="constrained")
     start = np.zeros(len(order))
     for name, row in zip(kinds, table, strict=True):
-        ax.barh([classes[one] for one in order], row[order], left=start, color=ERROR_COLORS[name], height=0.72, label=name)
+        ax.barh(
+            [for_figure(classes[one]) for one in order],
+            row[order],
+            left=start,
+            color=ERROR_COLORS[name],
+            height=0.72,
+            label=name,
+        )
         start += row[order]
     ax.invert_yaxis()
     ax.set_xlabel("detections (missed: objects)", fontsize=9)
@@ -74,7 +83,7 @@ def plot_error_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str
         ax.text(0.5, 0.5, "no errors", ha="center", transform=ax.transAxes)
     hidden = int((table.sum(0) > 0).sum()) - len(order)
     note = f"the {len(order)} classes with most errors, {hidden} more have some" if hidden else ""
-    ax.set_title("\n".join(filter(None, [title, note])), fontsize=10)
+    ax.set_title(for_figure("\n".join(filter(None, [title, note]))), fontsize=10)
     return figure
 
 
@@ -100,12 +109,12 @@ def plot_confusion(table: np.ndarray, classes: Sequence[str], title: str = "") -
         if value:
             color = "white" if shares[row, column] > 0.55 else "black"
             ax.text(column, row, f"{value}", ha="center", va="center", fontsize=7, color=color)
-    names = [classes[one] for one in kept]
+    names = [for_figure(classes[one]) for one in kept]
     ax.set_xticks(range(len(index)), [*names, "missed"], rotation=50, ha="right", fontsize=8)
     ax.set_yticks(range(len(index)), [*names, "background"], fontsize=8)
     ax.set_xlabel("detected as")
     ax.set_ylabel("annotated as")
     figure.colorbar(shown, ax=ax, shrink=0.6, label="share of the row")
     if title:
-        ax.set_title(title, fontsize=10)
+        ax.set_title(for_figure(title), fontsize=10)
     return figure

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from rtmdet_lab.escaping import for_figure
 from rtmdet_lab.layers.dynamic_masks import FEATURE_STRIDE, PROTOTYPES, split_kernels
 from rtmdet_lab.viz.draw import show_image, to_rgb_array
 
@@ -43,7 +44,7 @@ def plot_kernel(kernel: Tensor, title: str | None = None) -> Figure:
         ax.set_title(f"layer {number + 1}: {weight.shape[2]} to {weight.shape[1]}", fontsize=9)
     figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=18, label="weight")
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(for_figure(title), fontsize=11)
     return figure
 
 
@@ -79,11 +80,11 @@ def plot_mask_layers(
     right.plot(*point.tolist(), "w+", markersize=9)
     right.set_title("mask", fontsize=9)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(for_figure(title), fontsize=11)
     return figure
 
 
 def _show_map(ax: plt.Axes, values: Tensor, cmap: str, title: str) -> None:
     ax.imshow(values.float().cpu().numpy(), cmap=cmap)
     ax.set_axis_off()
-    ax.set_title(title, fontsize=8)
+    ax.set_title(for_figure(title), fontsize=8)

@@ -11,6 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from torch import Tensor
 
+from rtmdet_lab.escaping import for_figure, for_terminal
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 FONT_SIZE = 6.5  # points
@@ -53,7 +54,7 @@ def add_label(ax: Axes, box: Tensor, text: str, color: tuple[float, float, float
     ax.text(
         x,
         y,
-        text,
+        for_figure(text),
         fontsize=FONT_SIZE,
         color="black" if sum(color) > 1.5 else "white",
         verticalalignment="bottom" if above else "top",
@@ -87,7 +88,8 @@ def _area(ax: Axes, box: Tensor, text: str, scale: float) -> tuple[float, float,
 @lru_cache(maxsize=4096)
 def _text_size(text: str) -> tuple[float, float]:
     """Returns width and height of a name in points."""
-    width, height, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=FONT_SIZE), ismath=False)
+    font = FontProperties(size=FONT_SIZE)
+    width, height, _ = text_to_path.get_text_width_height_descent(for_terminal(text), font, ismath=False)
     return float(width), max(float(height), FONT_SIZE)
 
 

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from rtmdet_lab.escaping import for_figure
 from rtmdet_lab.structures import Priors, Targets
 from rtmdet_lab.viz.assignment import draw_heat, level_maps
 from rtmdet_lab.viz.draw import add_box, class_color, draw_positive_points, show_image, to_rgb_array
@@ -98,7 +99,7 @@ def draw_changes(
     title = f"all objects: {positive} points"
     if bool(changed.any()):
         title += f", {int(won.sum())} won (green), {int(lost.sum())} lost (red)"
-    ax.set_title(title, fontsize=10)
+    ax.set_title(for_figure(title), fontsize=10)
 
 
 def plot_history_of_points(
@@ -172,4 +173,4 @@ def _frame(ax: Axes, zone: tuple[float, float, float, float], title: str) -> Non
     ax.set_xlim(zone[:2])
     ax.set_ylim(zone[3], zone[2])
     if title:
-        ax.set_title(title, fontsize=8)
+        ax.set_title(for_figure(title), fontsize=8)

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from rtmdet_lab.escaping import for_figure
+
 COLORS = ("#1f6fb4", "#d9822b")  # of the first and the second network
 SHARES = (0.5, 0.9)  # of the gradient, whose squares are drawn
 
@@ -27,13 +29,17 @@ def plot_parts(axes: Axes, parts: Sequence[Mapping[str, float] | None], title: s
     for number, one in given:
         at = rows + (number - (len(parts) - 1) / 2) * height
         axes.barh(
-            at, list(one.values()), height, color=COLORS[number], label=f"{names[number]}: {_short(sum(one.values()))}"
+            at,
+            list(one.values()),
+            height,
+            color=COLORS[number],
+            label=f"{for_figure(names[number])}: {_short(sum(one.values()))}",
         )
-    axes.set_yticks(rows, labels, fontsize=8)
+    axes.set_yticks(rows, list(map(for_figure, labels)), fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(for_figure(title), fontsize=9)
     axes.legend(fontsize=8, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -52,7 +58,7 @@ def plot_field(axes: Axes, field: Any | None, title: str, color: str) -> None:
         frame = Rectangle((x - side / 2, y - side / 2), side, side, fill=False, edgecolor="white", linestyle=style)
         axes.add_patch(frame)
     sides = ", ".join(f"{share:.0%} in {field.side(share)} px" for share in SHARES)
-    axes.set_title(f"{title}: {sides}", fontsize=9, color=color)
+    axes.set_title(f"{for_figure(title)}: {sides}", fontsize=9, color=color)
     axes.set(xlim=(-0.5, values.shape[1] - 0.5), ylim=(values.shape[0] - 0.5, -0.5))
     axes.set_xticks([])
     axes.set_yticks([])
@@ -66,7 +72,9 @@ def plot_shares(axes: Axes, fields: Sequence[Any | None], names: Sequence[str]) 
         return
     for number, field in given:
         inside = field.inside()
-        axes.plot(np.arange(len(inside)) * 2 + 1, inside, color=COLORS[number], label=names[number], linewidth=1.8)
+        axes.plot(
+            np.arange(len(inside)) * 2 + 1, inside, color=COLORS[number], label=for_figure(names[number]), linewidth=1.8
+        )
     for share, style in zip(SHARES, ("-", "--"), strict=True):
         axes.axhline(share, color="0.7", linestyle=style, linewidth=0.8, zorder=0)
     axes.set_title("gradient inside a square, by its side (px)", fontsize=9)
@@ -115,4 +123,4 @@ def _say(axes: Axes, text: str, title: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=10, color="#777", transform=axes.transAxes)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(title, fontsize=9)
+    axes.set_title(for_figure(title), fontsize=9)

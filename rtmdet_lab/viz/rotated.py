@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 
+from rtmdet_lab.escaping import for_figure
 from rtmdet_lab.geometry.priors import decode_rotated
 from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
 from rtmdet_lab.structures import Targets
@@ -114,7 +115,9 @@ def draw_windows(
     ax.set_ylim(max(image.shape[-2], bottom) - 0.5, -0.5)
     shown = sorted(set(targets.labels.tolist()))
     for label in shown:
-        ax.plot([], [], color=class_color(label), label=f"{classes[label]} ({int((targets.labels == label).sum())})")
+        ax.plot(
+            [], [], color=class_color(label), label=f"{for_figure(classes[label])} ({int((targets.labels == label).sum())})"
+        )
     if shown:
         ax.legend(loc="lower right", fontsize=8)
     return figure

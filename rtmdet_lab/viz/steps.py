@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from torch import Tensor
 
+from rtmdet_lab.escaping import for_figure
 from rtmdet_lab.structures import Targets
 from rtmdet_lab.viz.draw import class_color, draw_targets, targets_of, to_rgb_array
 
@@ -93,14 +94,14 @@ def plot_steps(steps: Sequence[Any], classes: Sequence[str], title: str = "") ->
         heading = f"{number}. {step.name}, {step.milliseconds:.1f} ms\n{_drawn(step, 44)}"
         if step.sample is None:
             _say(ax, "rejected: no object is left")
-            ax.set_title(heading, fontsize=8)
+            ax.set_title(for_figure(heading), fontsize=8)
         else:
             draw_sample(ax, *step.sample, classes, heading)
             ax.title.set_fontsize(8)
     for ax in axes[len(steps) :]:
         ax.set_axis_off()
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(for_figure(title), fontsize=11)
     return figure
 
 
@@ -138,15 +139,15 @@ def _count(sample: Any) -> str:
 def _draw_text(ax: Axes, step: Any, where: str) -> None:
     ax.set_axis_off()
     lines = [f"{name.replace('_', ' ')}: {_value(value)}" for name, value in step.drawn.items()] or ["draws nothing"]
-    ax.text(0, 1.0, f"{where}: {step.name}", fontsize=12, weight="bold", va="top", transform=ax.transAxes)
-    ax.text(0, 0.84, "\n".join(lines), fontsize=10, va="top", linespacing=1.4, transform=ax.transAxes)
+    ax.text(0, 1.0, for_figure(f"{where}: {step.name}"), fontsize=12, weight="bold", va="top", transform=ax.transAxes)
+    ax.text(0, 0.84, for_figure("\n".join(lines)), fontsize=10, va="top", linespacing=1.4, transform=ax.transAxes)
 
 
 def _draw_times(ax: Axes, steps: Sequence[Any], number: int) -> None:
     times = [one.milliseconds for one in steps]
     rows = range(len(steps))
     ax.barh(rows, times, color=["#d9822b" if one == number else "#8fb3d1" for one in rows])
-    ax.set_yticks(list(rows), [one.name for one in steps], fontsize=7)
+    ax.set_yticks(list(rows), [for_figure(one.name) for one in steps], fontsize=7)
     ax.set_ylim(len(steps) - 0.4, -0.6)
     ax.set_xticks([])
     for row, value in enumerate(times):
@@ -164,7 +165,7 @@ def _draw_strip(
 ) -> None:
     """Draws small pictures beside each other in one image: an axis each would take most of the time."""
     ax.set_axis_off()
-    ax.set_title(title, fontsize=9, loc="left", pad=2)
+    ax.set_title(for_figure(title), fontsize=9, loc="left", pad=2)
     places = max(len(samples), IN_CACHE)
     strip = np.full((THUMB, places * (THUMB + _GAP), 3), 255, np.uint8)
     for number, sample in enumerate(samples):
@@ -176,7 +177,7 @@ def _draw_strip(
     for number, name in enumerate(names):
         left = number * (THUMB + _GAP)
         weight = "bold" if number == marked else "normal"
-        ax.text(left, THUMB + 2, name, fontsize=7, va="top", weight=weight, clip_on=True)
+        ax.text(left, THUMB + 2, for_figure(name), fontsize=7, va="top", weight=weight, clip_on=True)
         if number == marked:
             frame = Rectangle((left - 1, -1), THUMB + 1, THUMB + 1, fill=False, edgecolor="#d9822b", linewidth=2.2)
             ax.add_patch(frame)
