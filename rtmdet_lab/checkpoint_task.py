@@ -13,6 +13,7 @@ from rtmdet_lab.config import MOST_CLASSES, ExperimentConfig, from_dict, with_ov
 from rtmdet_lab.errors import CheckpointError, UserError
 from rtmdet_lab.models.checkpoints import Checkpoint, guess_size, load_checkpoint, locate, read_checkpoint
 from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.models.download import public_name
 from rtmdet_lab.models.zoo import ZOO
 from rtmdet_lab.presets import TASK_PREFIX, parse_model_name, resolve
 from rtmdet_lab.tasks.base import Task
@@ -35,7 +36,7 @@ def task_from_checkpoint(
     """
     path = locate(source)
     checkpoint = read_checkpoint(path)
-    config = _config_of(checkpoint, str(source), model)
+    config = _config_of(checkpoint, public_name(source), model)
     count = _num_classes(checkpoint, path)
     names = tuple(classes or checkpoint.classes or (f"class {label}" for label in range(count)))
     if len(names) != count:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -337,7 +338,18 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     """
     for name, value in overrides.items():
         config = _replaced(config, name, name, value)
+    if isinstance(config, ExperimentConfig):
+        refuse_secrets(config)
     return config
+
+
+def refuse_secrets(config: ExperimentConfig) -> None:
+    """Raises SettingError if a setting holds what may be secret: a run's records and weights carry its settings."""
+    if re.search(r":/+[^/]*@|:/.*[?#]", config.train.init_weights):
+        raise SettingError(
+            "train.init_weights is an address with a password or a query, which would stand in every record of the run: "
+            "download the file and name it"
+        )
 
 
 def _replaced(config: Any, path: str, full_name: str, value: Any) -> Any:
@@ -440,7 +452,10 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def from_dict(plain: Mapping[str, Any]) -> ExperimentConfig:
     """Returns the :class:`ExperimentConfig` written by :func:`to_dict`; missing settings keep their defaults."""
-    return with_overrides(ExperimentConfig(), plain)
+    config = ExperimentConfig()
+    for name, value in plain.items():
+        config = _replaced(config, name, name, value)
+    return config
 
 
 def differences(config: Any, other: Any) -> dict[str, tuple[Any, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from rtmdet_lab.analysis.complexity import measure_complexity
-from rtmdet_lab.config import ExperimentConfig, to_dict
+from rtmdet_lab.config import ExperimentConfig, refuse_secrets, to_dict
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.distributed import local_rank, rank, world_size
@@ -128,6 +128,7 @@ def run(
         experiment, row, budget, effective: for the record (:mod:`rtmdet_lab.variants`).
         num_processes: processes that share each batch, one per GPU or several on a CPU; they report here.
     """
+    refuse_secrets(config)
     out_dir = Path(out_dir)
     reporter = reporter or choose_reporter()
     labels = {"experiment": experiment, "row": row, "budget": budget, "effective": effective}

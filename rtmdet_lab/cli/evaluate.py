@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.experiment import choose_device, open_evaluation, scores_by_kind, with_file_ids
     from rtmdet_lab.files import write_json
     from rtmdet_lab.inference import prepare_inference
+    from rtmdet_lab.models.download import public_name
     from rtmdet_lab.training.evaluate import evaluate
     from rtmdet_lab.training.report import choose_reporter
 
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> None:
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
     metrics, per_class = scores_by_kind(task, evaluator), evaluator.per_class()
     title = for_terminal(source.title)
-    say(f"{args.checkpoint} on {len(evaluator.images)} images of {title}, input {task.config.test.input_size}")
+    name = public_name(args.checkpoint)
+    say(f"{name} on {len(evaluator.images)} images of {title}, input {task.config.test.input_size}")
     print_table([{"": kind, **numbers} if len(metrics) > 1 else numbers for kind, numbers in metrics.items()])
     print_table(per_class)
     if args.predictions:

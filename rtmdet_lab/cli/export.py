@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.export.exported import OPENERS, open_exported
     from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
     from rtmdet_lab.inference import image_paths
+    from rtmdet_lab.models.download import public_name
 
     if args.annotations is not None and args.images is None:
         raise SettingError("--annotations are those of --images, which is missing: name the folder")
@@ -74,13 +75,14 @@ def run(args: argparse.Namespace) -> None:
     settings = {name: getattr(args, name) for name in names} | views | {"overlap": 200, "batch_size": 8}
     task = task_from_checkpoint(weight_file(args.weights), args.model, args.classes, **settings)
     plan = make_plan(task.name, args.to, task.config.test, task.config.data.classes, args.output, args.precision)
-    out = args.out or Path("exported") / (Path(args.weights).name.removesuffix(".safetensors") + SUFFIXES[args.to])
+    name = Path(public_name(args.weights).removesuffix("?...")).name.removesuffix(".safetensors")
+    out = args.out or Path("exported") / (name + SUFFIXES[args.to])
     images = image_paths(args.images) if args.images is not None else []
     calibration: Any = ()
     if args.calibration is not None:
         calibration = spread_canvases(args.calibration, args.calibration_images, args.input_size)
     files = export_model(task.model, plan, out, calibration, args.overwrite)
-    say(f"{plan.output} of {args.weights} for {args.to}, {plan.precision}:", *files)
+    say(f"{plan.output} of {public_name(args.weights)} for {args.to}, {plan.precision}:", *files)
     result: dict[str, Any] = {"files": [str(path) for path in files], **plan.description(task.name)}
     if out.suffix not in OPENERS:
         say("not compared: this runtime is not run here")

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.evaluation.dota import write_submission
     from rtmdet_lab.experiment import choose_device
     from rtmdet_lab.inference import image_paths, predict, prepare_inference
+    from rtmdet_lab.models.download import public_name
     from rtmdet_lab.structures import ImageMeta
 
     settings = decoding_settings(args)
@@ -60,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
     model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
     classes = task.config.data.classes
     if args.submission is not None and task.name != "rotated":
-        raise SettingError(f"--submission is for rotated boxes, but {args.checkpoint} finds others: leave it out")
+        raise SettingError(
+            f"--submission is for rotated boxes, but {public_name(args.checkpoint)} finds others: leave it out"
+        )
     submitted = []
     paths = [path for given in args.images for path in image_paths(given)]
     drawings = iter(drawing_names(paths))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rtmdet_lab.errors import CheckpointError, DataError
 from rtmdet_lab.files import require_plain, write_atomic
-from rtmdet_lab.models.download import fetch
+from rtmdet_lab.models.download import fetch, is_address, public_name
 from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
 from rtmdet_lab.models.zoo import ZOO, zoo_entry
 from rtmdet_lab.presets import SIZES, STEM_AND_STAGE_CHANNELS
@@ -82,7 +82,7 @@ def load_checkpoint(model: nn.Module, source: str | Path, *, reset_predictors: b
     """
     path = locate(source)
     checkpoint = read_checkpoint(path)
-    report = LoadReport(source=str(source), classes=checkpoint.classes)
+    report = LoadReport(source=public_name(source), classes=checkpoint.classes)
     own = model.state_dict()
     given: dict[str, Tensor] = {}
     for key, value in checkpoint.tensors.items():
@@ -108,8 +108,9 @@ def load_checkpoint(model: nn.Module, source: str | Path, *, reset_predictors: b
 
 def locate(source: str | Path) -> Path:
     """Returns the local file of a path, URL or zoo name, downloading it if need be."""
-    text = str(source)
-    if text.startswith(("http://", "https://")):
+    # A path takes one of the two slashes away.
+    text = re.sub(r"^(https?):/+(?=[^/])", r"\1://", str(source))
+    if is_address(text):
         known = [entry.sha256_prefix for entry in ZOO.values() if entry.url == text]
         return fetch(text, known[0] if known else "")
     path = Path(source)

@@ -1,18 +1,26 @@
-"""Fetches a weight file once: progress, resume after a break, hash check, and a cache folder that also works offline."""
+"""Fetches a weight file once: progress, resume after a break, checksums, and a cache folder that also works offline.
+
+A file lies in the cache under its whole address, host included: ``KEY/NAME``, where NAME is the last part of the address and
+KEY stands for all of it. Where the checksum is known it is compared at every use, so that a published file is never another.
+Passwords and query strings of addresses are in no message and no name.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
+import re
+import time
 import urllib.error
-import urllib.request
+import urllib.parse
 from pathlib import Path
 
 from rtmdet_lab.errors import StorageError
+from rtmdet_lab.models.transfer import CHUNK, transfer
 
-CHUNK = 1 << 20  # bytes
-TIMEOUT_S = 30
+PATIENCE_S = 45.0  # how long another process's download may stand still before this one no longer waits for it
 
 
 class DownloadError(StorageError):
@@ -20,74 +28,171 @@ class DownloadError(StorageError):
 
 
 def cache_folder() -> Path:
-    """Returns where downloads are kept: ``RTMDET_LAB_CACHE``, or ``rtmdet_lab`` in the user's cache folder."""
+    """Returns where downloads are kept: ``RTMDET_LAB_CACHE``, or ``rtmdet_lab`` in the user's cache folder.
+
+    Raises:
+        DownloadError: there is no home folder and neither variable is set.
+    """
     if os.environ.get("RTMDET_LAB_CACHE"):
         return Path(os.environ["RTMDET_LAB_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtmdet_lab"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtmdet_lab"
+    except RuntimeError as error:
+        raise DownloadError("no home folder is known to keep downloads in: set RTMDET_LAB_CACHE to a folder") from error
+
+
+def is_address(source: object) -> bool:
+    """Returns whether a weight file is named by a URL."""
+    return re.match(r"[a-z][a-z0-9+.-]+://", str(source), re.IGNORECASE) is not None
+
+
+def public_name(source: object) -> str:
+    """Returns how a path, name or URL is shown and recorded: a URL without what may be secret.
+
+    >>> public_name("https://me:word@example.org/net.pth?token=5#top")
+    'https://example.org/net.pth?...'
+    """
+    text = str(source)
+    if not is_address(text):
+        return text
+    scheme, _, rest = text.partition("://")
+    # By hand: an address that no library takes apart may hold a secret, too.
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" + ("?..." if "?" in rest else "")
+
+
+def cached_path(url: str, folder: Path | None = None) -> Path:
+    """Returns where the file of an address lies in the cache, be it there or not.
+
+    Raises:
+        DownloadError: no address of a file.
+    """
+    shown = public_name(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1)
+    except ValueError:
+        known = False
+    if not known or re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise DownloadError(f"{shown!r} is no address of a weight file: give one that begins with http:// or https://")
+    name = re.sub(r"[^\w.-]", "_", urllib.parse.unquote(parts.path).rpartition("/")[2])[-100:]
+    if not name.strip("._"):
+        raise DownloadError(f"{shown!r} names no file: give the address of a weight file")
+    # Slow to compute, so that a weak password in an address cannot be found by trying.
+    rounds = 100_000 if shown != url else 1
+    key = hashlib.pbkdf2_hmac("sha256", url.encode("utf-8", "surrogatepass"), b"rtmdet_lab", rounds).hex()[:16]
+    return (folder or cache_folder()) / key / name
 
 
 def fetch(url: str, sha256_prefix: str = "", folder: Path | None = None, progress: bool = True) -> Path:
     """Returns the local path of ``url``'s file, downloading it unless it is already in the cache folder.
 
     A partial download stays as ``NAME.part`` and is continued next time. The finished file appears under its name only
-    after its SHA-256 starts with ``sha256_prefix``.
+    after its SHA-256 starts with ``sha256_prefix``, and is compared with it again whenever it is asked for. Of several
+    processes one downloads and the others wait for it.
 
     Raises:
-        DownloadError: no network, the server says no, or the content does not have the expected hash.
+        DownloadError: no network, the server says no, or the content does not have the expected checksum.
     """
     folder = folder or cache_folder()
-    name = url.rsplit("/", 1)[1]
-    if name in ("", ".", "..") or "\0" in name:
-        raise DownloadError(f"{url!r} names no file: give the address of a weight file")
-    target = folder / name
-    if target.exists():
-        return target
+    target = cached_path(url, folder)
+    shown = public_name(url)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        _download(url, part, progress)
-    except urllib.error.URLError as error:
-        raise DownloadError(f"cannot download {url} ({error.reason}): fetch it by hand and save it as {target}") from error
-    except (http.client.HTTPException, ValueError) as error:  # no web server there, or no address
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DownloadError(f"cannot download {url} ({reason}): fetch it by hand and save it as {target}") from error
+        # Saved by hand, or by an earlier version: a checksum tells that it is the file, its name would not.
+        by_name = folder / target.name
+        if sha256_prefix and by_name.is_file() and _sha256(by_name).startswith(sha256_prefix):
+            return by_name
+        if target.exists():
+            return _checked(target, sha256_prefix)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DownloadError(f"cannot download {url} to {folder} ({error}): run again to continue") from error
-    digest = _sha256(part)
-    if not digest.startswith(sha256_prefix):
-        part.unlink()
-        raise DownloadError(
-            f"{url} came with SHA-256 {digest[:8]} where {sha256_prefix} was expected: the damaged file was removed, "
-            f"try again or save a good copy as {target}"
-        )
-    os.replace(part, target)
+        raise _failed(shown, target, error) from error
+    from filelock import FileLock
+
+    part = target.with_name(f"{target.name}.part")
+    lock = FileLock(target.with_name(f"{target.name}.lock"))
+    try:
+        _wait_for(lock, part, shown)
+        if target.exists():  # another process was faster
+            return _checked(target, sha256_prefix)
+        _download(url, part, bool(sha256_prefix), target.name if progress else None)
+        digest = _sha256(part)
+        if not digest.startswith(sha256_prefix):
+            part.unlink()
+            raise DownloadError(
+                f"{shown} came with SHA-256 {digest[:8]} where {sha256_prefix} was expected: the damaged file was removed, "
+                f"try again or save a good copy as {target}"
+            )
+        os.replace(part, target)
+        part.with_name(f"{part.name}.origin").unlink(missing_ok=True)
+    except DownloadError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _failed(shown, target, error) from error
+    finally:
+        lock.release()
     return target
 
 
-def _download(url: str, part: Path, progress: bool) -> None:
+def _checked(path: Path, sha256_prefix: str) -> Path:
+    if not path.is_file():
+        raise DownloadError(f"{path} is no file: remove it, a download belongs there")
+    if sha256_prefix and not (digest := _sha256(path)).startswith(sha256_prefix):
+        raise DownloadError(
+            f"{path} has SHA-256 {digest[:8]} where {sha256_prefix} was expected: it is damaged or another file, remove it "
+            "and run again"
+        )
+    return path
+
+
+def _wait_for(lock: object, part: Path, shown: str) -> None:
+    """Takes the lock, waiting for as long as who has it makes progress."""
+    from filelock import Timeout
+
+    def size() -> int:
+        return part.stat().st_size if part.exists() else -1
+
+    before, since = size(), time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=0.5)
+            return
+        except Timeout:
+            if (now := size()) != before:
+                before, since = now, time.monotonic()
+            if time.monotonic() - since > PATIENCE_S:
+                raise DownloadError(
+                    f"another process has been downloading {shown} for {PATIENCE_S:.0f} s without getting anything: end it"
+                ) from None
+
+
+def _download(url: str, part: Path, checked: bool, title: str | None) -> None:
     from tqdm import tqdm
 
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # the part is already whole, or longer than the file: the hash decides
-            return
-        raise
-    with response:
-        resumed = response.status == 206
-        length = response.headers.get("Content-Length")
-        total = int(length) + (have if resumed else 0) if length else None
-        bar = tqdm(
-            total=total, initial=have if resumed else 0, unit="B", unit_scale=True, desc=part.stem, disable=not progress
+    with contextlib.ExitStack() as shown:
+        bar = None
+        for done, total in transfer(url, part, checked):
+            if bar is None and done:  # no bar over the sentence that says why nothing comes
+                bar = shown.enter_context(tqdm(total=total, unit="B", unit_scale=True, desc=title, disable=title is None))
+            if bar is not None:
+                bar.update(done - bar.n)
+
+
+def _failed(shown: str, target: Path, error: Exception) -> DownloadError:
+    by_hand = f"fetch it by hand and save it as {target}"
+    if isinstance(error, urllib.error.HTTPError):
+        # The server's own words may repeat the address.
+        return DownloadError(
+            f"cannot download {shown} ({error.code} {http.client.responses.get(error.code, 'error')}): {by_hand}"
         )
-        with part.open("ab" if resumed else "wb") as file, bar:
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-        if total is not None and part.stat().st_size < total:
-            raise OSError(f"connection closed after {part.stat().st_size} of {total} bytes")
+    if isinstance(error, urllib.error.URLError) and not isinstance(error.reason, OSError):
+        return DownloadError(f"cannot download {shown}: {by_hand}")
+    if isinstance(error, urllib.error.URLError):
+        return DownloadError(f"cannot download {shown} ({error.reason}): {by_hand}")
+    if isinstance(error, OSError):
+        return DownloadError(f"cannot download {shown} to {target.parent} ({error}): run again to continue")
+    reason = type(error).__name__ if isinstance(error, ValueError) else " ".join(str(error).split())[:200]
+    return DownloadError(f"cannot download {shown} (no web server answered: {reason or type(error).__name__}): {by_hand}")
 
 
 def _sha256(path: Path) -> str:

@@ -172,7 +172,7 @@ OPTIONS: list[tuple[str, Callable[[Place], list[Any]], tuple[str, ...]]] = [
     ("resume of nothing", lambda place: place.train(more=["--resume"]), ("run", "resume")),
     ("processes that are none", lambda place: place.train(more=["--processes", 0]), ("0", "at least 1")),
     ("address that is no server", lambda place: place.predict(weights="http://127.0.0.1:9/a.pth"), ("127.0.0.1:9",)),
-    ("address that is none", lambda place: place.predict(weights="http://"), ("http://", "names no file")),
+    ("address that is none", lambda place: place.predict(weights="http://"), ("http://", "no address of a weight file")),
 ]
 
 DECLARED = "# parameters\nepochs = 3\nlr = 0.1\nclasses = ['a']\nresume = False\nmodel = 'tiny'\nextra = None"
