@@ -64,6 +64,16 @@ def as_sentence(error: Exception) -> str:
     return for_terminal(text)
 
 
+def shortened(text: str, longest: int = 80) -> str:
+    """Returns ``text`` in one line, or its beginning and its length where it is longer than ``longest`` characters.
+
+    >>> shortened("[1, 2, 3, 4]", 6)
+    '[1, 2,... (12 characters)'
+    """
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text):,} characters)"
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Returns "did you mean 'NEAR'?" for the nearest known name, or an empty string.
 

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from rtmdet_lab.errors import DataError, StorageError
+from rtmdet_lab.errors import DataError, StorageError, shortened
 
 Result = TypeVar("Result")
 
@@ -162,10 +163,34 @@ def read_json(path: Path, what: str = "file") -> Any:
     if not text.strip():
         raise DataError(f"{what} {path} is empty")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are refused with a plain ValueError
+        content = json.loads(text, parse_int=_whole_number)
+        if LONE_SURROGATE.search(text):  # seldom, and then most are halves of pairs
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except _HugeNumberError as error:
+        line = text[: text.find(str(error).encode())].count(b"\n") + 1
+        shown = shortened(str(error), 20)
+        raise DataError(
+            f"{what} {path} has the number {shown} in line {line}, larger than any id or count: correct it"
+        ) from None
+    except UnicodeEncodeError:
+        raise DataError(f"{what} {path} has half a character (such as \\ud800) in a text: write the file again") from None
+    except (ValueError, RecursionError) as error:
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise DataError(f"{what} {path} is not valid JSON ({where})") from error
+
+
+LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class _HugeNumberError(Exception):
+    """A whole number that fits no integer of 64 bits."""
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 18 and not -(2**63) <= int(digits[:4000]) < 2**63:  # very long ones are refused by int itself
+        raise _HugeNumberError(digits)
+    return int(digits)
 
 
 def require_plain(path: Path, what: str = "file") -> None:

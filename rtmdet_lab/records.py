@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import os
 import platform
 import resource
 import subprocess
 import sys
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import TypedDict
 
-from rtmdet_lab.config import ExperimentConfig
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.config import from_dict, to_dict
+from rtmdet_lab.errors import DataError, UserError
 from rtmdet_lab.files import read_json, write_json
+from rtmdet_lab.presets import resolve
+from rtmdet_lab.schema import Count, EpochRecord, NumberOrNaN, Positive, require
 
 RECORD_NAME = "results.json"
-CONFIG_PARTS = tuple(one.name for one in fields(ExperimentConfig) if is_dataclass(one.default))
 PACKAGES = ("rtmdet-lab", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
+
+
+class DataTitles(TypedDict):
+    """Titles and sizes of the sets of a run."""
+
+    train: str
+    train_images: Count
+    val: str
+    val_images: Count
 
 
 @dataclass
@@ -29,15 +41,15 @@ class RunRecord:
 
     model: str
     config: dict[str, Any]
-    metrics: dict[str, float]  # on the validation set, of the weights that ``train.score_of`` names
-    per_class: list[dict[str, Any]]
-    data: dict[str, Any]  # titles and sizes of the sets
+    metrics: dict[str, NumberOrNaN]  # on the validation set, of the weights that ``train.score_of`` names
+    per_class: list[dict[str, str | NumberOrNaN]]
+    data: DataTitles
     seed: int
-    seconds: float  # of the training, without evaluation
-    params_M: float
-    macs_G: float  # at the test input size, multiply-adds counted once
-    peak_memory_mb: dict[str, float]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: Positive  # of the training, without evaluation
+    params_M: Positive
+    macs_G: Positive  # at the test input size, multiply-adds counted once
+    peak_memory_mb: dict[str, Positive]
+    history: list[EpochRecord] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
     budget: str | None = None  # name of the scale-down, for runs that are not the full recipe
     experiment: str | None = None
@@ -57,49 +69,26 @@ def read_record(path: Path) -> RunRecord:
         DataError: missing, damaged, or not a record.
     """
     path = path / RECORD_NAME if path.is_dir() else path
-    content = read_json(path, "record")
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is not a run record but a {type(content).__name__}")
-    known = {item.name: item.default is MISSING and item.default_factory is MISSING for item in fields(RunRecord)}
-    missing = [name for name, required in known.items() if required and name not in content]
-    unknown = [name for name in content if name not in known]
-    if missing or unknown:
-        what = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which this version does not know"
-        raise DataError(f"{path} is not a run record: it {what}")
-    for name, value in content.items():
-        problem = _problem(name, value)
-        if problem:
-            raise DataError(f"{path} is not a run record: {problem}")
-    if "train" in content["config"]:  # records from before this was a setting
-        content["config"]["train"].setdefault("score_of", "best")
-    return RunRecord(**content)
+    record = require(RunRecord, read_json(path, "record"), f"{path} is not a run record")
+    # Records from before this was a setting.
+    if isinstance(record.config.get("train"), dict):
+        record.config["train"].setdefault("score_of", "best")
+    try:
+        # Other settings that an older version did not have get the value a run of it had.
+        record.config = to_dict(resolve(from_dict(record.config)))
+    except UserError as error:
+        raise DataError(f"{path} is not a run record of this version: in its config, {error}") from None
+    record.metrics = _numbers(record.metrics)
+    record.per_class = [_numbers(scores) for scores in record.per_class]
+    record.history = [
+        {**epoch, "metrics": _numbers(epoch["metrics"])} if "metrics" in epoch else epoch for epoch in record.history
+    ]
+    return record
 
 
-_TEXT = (str, type(None))
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("config", "metrics", "data", "peak_memory_mb", "environment", "effective"), ((dict,), "a mapping")),
-    **dict.fromkeys(("per_class", "history"), ((list,), "a list")),
-    **dict.fromkeys(("seconds", "params_M", "macs_G"), ((int, float), "a number")),
-    **dict.fromkeys(("budget", "experiment", "row"), (_TEXT, "text or null")),
-    "model": ((str,), "text"),
-    "seed": ((int,), "a whole number"),
-}
-
-
-def _problem(name: str, value: Any) -> str | None:
-    """Returns what is wrong with a field of a record's file, or None."""
-    kinds, needed = _KINDS[name]
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        return f"its {name} is {value!r}, but {needed} is needed"
-    if name in ("per_class", "history") and not all(isinstance(one, dict) for one in value):
-        return f"its {name} must be a list of mappings"
-    if name in ("metrics", "peak_memory_mb"):
-        wrong = [key for key, one in value.items() if not isinstance(one, (int, float, type(None)))]  # null: not a number
-        return f"its {name} have {wrong[0]} as {value[wrong[0]]!r}, but a number is needed" if wrong else None
-    if name == "config":
-        wrong = [one for one in CONFIG_PARTS if not isinstance(value.get(one, {}), dict)]
-        return f"its config has {wrong[0]} as {value[wrong[0]]!r}, but a mapping is needed" if wrong else None
-    return None
+def _numbers(scores: dict[str, Any]) -> dict[str, Any]:
+    """Returns scores with NaN where a file has null, as JSON knows no other way to say it."""
+    return {name: math.nan if value is None else value for name, value in scores.items()}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -22,6 +22,7 @@ FLOORS = {
     "shipped": 0,
     "config": 0,
     "presets": 0,
+    "schema": 0,
     "structures": 0,
     "distributed": 0,
     "geometry": 0,

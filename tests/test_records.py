@@ -12,18 +12,22 @@ import pytest
 import torch
 
 from rtmdet_lab import records
+from rtmdet_lab.config import ExperimentConfig, from_dict, to_dict, with_overrides
 from rtmdet_lab.errors import DataError, StorageError
+from rtmdet_lab.presets import resolve
 from rtmdet_lab.records import RunRecord, cpu_name, environment, git_revision, peak_memory_mb, read_record
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from made_sets import assert_one_sentence
+
+EPOCH = {"epoch": 0, "stage": "weak", "step": 4, "lr": 0.1, "losses": {"loss_cls": 1.0}, "seconds": 2.0, "images_per_s": 4.0}
 
 
 def make_record(**changes) -> RunRecord:
     return dataclasses.replace(
         RunRecord(
             model="rtmdet-tiny",
-            config={"train": {"epochs": 2, "score_of": "last"}, "data": {"classes": ["a", "b"]}},
+            config=to_dict(resolve(with_overrides(ExperimentConfig(), {"train.epochs": 2, "train.weak_epochs": 1}))),
             metrics={"AP": 0.25, "APs": -1.0},
             per_class=[{"class": "a", "AP": 0.25, "objects": 3}],
             data={"train": "a set", "train_images": 8, "val": "another", "val_images": 4},
@@ -32,7 +36,7 @@ def make_record(**changes) -> RunRecord:
             params_M=4.9,
             macs_G=8.1,
             peak_memory_mb={"process": 300.0},
-            history=[{"epoch": 0, "losses": {"loss_cls": 1.0}}],
+            history=[EPOCH],
             environment={"python": "3.12"},
         ),
         **changes,
@@ -65,7 +69,7 @@ def test_record_of_a_class_without_objects_is_json_for_every_program(tmp_path):
 
 
 def test_rewriting_replaces_the_whole_record(tmp_path):
-    make_record(history=[{"epoch": number} for number in range(200)]).write(tmp_path)
+    make_record(history=[{**EPOCH, "epoch": number} for number in range(200)]).write(tmp_path)
     make_record(seed=4).write(tmp_path)
     assert read_record(tmp_path).seed == 4
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
@@ -101,6 +105,62 @@ def test_what_is_no_record_is_refused_by_name(tmp_path, content, words):
             read_record(given)
         message = assert_one_sentence(error.value, str(path), words)
         assert "__init__" not in message  # a name from inside the library tells a person nothing
+
+
+def leaves(content, path=()):
+    """Yields the path of every value of nested mappings and lists."""
+    for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+        yield (*path, key)
+        if isinstance(value, (dict, list)):
+            yield from leaves(value, (*path, key))
+
+
+def with_value(content, path, value):
+    content = json.loads(json.dumps(content))
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return content
+
+
+CONTENT = dataclasses.asdict(make_record(history=[{**EPOCH, "metrics": {"AP": 0.1}}], environment={}))
+STRANGE = [..., None, "text", [], {}, -1, 10**400, 1e999, True, "\ud800"]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=lambda value: str(value)[:9])
+def test_every_field_of_a_record_is_read_right_or_refused_by_name(tmp_path, value):
+    path = tmp_path / "results.json"
+    for place in leaves(CONTENT):
+        path.write_text(json.dumps(with_value(CONTENT, place, value)))
+        try:
+            record = read_record(path)
+        except DataError as error:
+            assert_one_sentence(error, str(path))
+            continue
+        # What is accepted can be used: by the figures, the tables, and as the settings of another run.
+        from_dict(record.config)
+        sum(sum(epoch["losses"].values()) + epoch["lr"] + epoch["step"] for epoch in record.history)
+        float(record.metrics.get("AP", 0)), record.data["train"] + record.data["val"], record.data["train_images"] + 1
+
+
+def test_setting_of_a_newer_version_is_filled_in_and_unknown_one_refused(tmp_path):
+    content = with_value(CONTENT, ("config", "train", "keep_every"), ...)
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert read_record(tmp_path).config["train"]["keep_every"] == 0
+    (tmp_path / "results.json").write_text(json.dumps(with_value(CONTENT, ("config", "train", "wings"), 2)))
+    with pytest.raises(DataError, match=r"config, no setting 'train\.wings'"):
+        read_record(tmp_path)
+
+
+def test_score_that_is_no_number_comes_back_as_nan(tmp_path):
+    make_record(metrics={"AP": float("nan"), "AP50": 0.5}).write(tmp_path)
+    metrics = read_record(tmp_path).metrics
+    assert metrics["AP"] != metrics["AP"]
+    assert metrics["AP50"] == 0.5
 
 
 def test_environment_names_what_a_number_depends_on():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from typing_extensions import TypedDict
 
 from rtmdet_lab.data.dota import ImagePair, LabelFile, find_pairs, read_label_file
 from rtmdet_lab.data.dota_windows import (
@@ -33,6 +35,7 @@ from rtmdet_lab.data.images import read_image
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.files import read_json, write_atomic, write_json
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads
+from rtmdet_lab.schema import Count, require
 from rtmdet_lab.transforms.base import to_array
 
 _REMEDY = "; correct it or leave it out with --on-bad skip"
@@ -149,12 +152,37 @@ def _open_folder(out: Path, settings: dict[str, Any]) -> None:
     write_json(record, settings)
 
 
+class _Source(TypedDict):
+    image: str
+    stamps: list[list[int]]
+
+
+@dataclass
+class _ImageRecord:
+    """What the file of an image's windows holds."""
+
+    source: _Source
+    names: list[str]
+    windows: Count
+    objects: Count
+    difficult: Count
+    problems: list[str]
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    what = f"{path} is no record of an image's windows: delete it to have the image cut again"
+    record = vars(require(_ImageRecord, read_json(path, "record of an image's windows"), what))
+    if not all(name == Path(name).name and name not in ("", ".", "..") for name in record["names"]):
+        raise DataError(f"{what}: its names lead out of the folder")  # the files they name may be deleted
+    return record
+
+
 def _cut_image(out: Path, settings: dict[str, Any], on_bad: str, pair: ImagePair) -> dict[str, Any]:
     """Writes the windows of one image unless they are there; returns its record."""
     done = out / _DONE_FOLDER / f"{pair.image_id}.json"
     source = _source(pair)
     if done.exists():
-        record = read_json(done, "record of an image's windows")
+        record = _read_record(done)
         same = record["source"]["stamps"] == source["stamps"]
         if same and record["problems"] and on_bad == "refuse":
             raise DataError(record["problems"][0] + _REMEDY)

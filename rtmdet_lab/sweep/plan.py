@@ -21,6 +21,7 @@ from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.files import read_json, write_json
 from rtmdet_lab.paper_items import EXPERIMENTS_FOLDER, load_experiment
 from rtmdet_lab.records import RECORD_NAME, RunRecord, read_record
+from rtmdet_lab.schema import require
 from rtmdet_lab.variants import variant_config
 
 SPEC_NAME = "run.json"
@@ -69,13 +70,8 @@ def read_run(path: Path) -> Run:
     Raises:
         DataError: missing, damaged, or of another version.
     """
-    content = read_json(path, "run")
-    try:
-        run = Run(**content)
-        here = Path(run.folder).resolve() == path.resolve().parent  # it may write there alone
-    except (TypeError, ValueError):
-        raise DataError(f"{path} is no run of this version: start the sweep again") from None
-    if not here:
+    run = require(Run, read_json(path, "run"), f"{path} is no run of this version: start the sweep again")
+    if Path(run.folder).resolve() != path.resolve().parent:  # it may write there alone
         raise DataError(f"{path} was made for the folder {run.folder}: start the sweep again where it is now")
     return run
 

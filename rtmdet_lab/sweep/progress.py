@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rtmdet_lab.errors import DataError
 from rtmdet_lab.escaping import for_terminal, say
 from rtmdet_lab.sweep.plan import SPEC_NAME, Run, finished_record
 from rtmdet_lab.sweep.worker import DONE
+from rtmdet_lab.training.log import LOG_NAME, read_log
 from rtmdet_lab.training.report import bar, minutes
 
 # Images a second of one run at laptop size on one processor core, until the sweep has measured its own.
@@ -23,15 +24,9 @@ SHOWN = 4  # runs in one line
 def epochs_done(run: Run) -> tuple[int, float]:
     """Returns the finished epochs of a run and the seconds they took."""
     try:
-        lines = (Path(run.folder) / "metrics.jsonl").read_text().splitlines()
-    except OSError:
+        seconds = [record["seconds"] for record in read_log(Path(run.folder) / LOG_NAME)]
+    except (OSError, DataError):
         return 0, 0.0
-    seconds = []
-    for line in lines:
-        try:
-            seconds.append(float(json.loads(line)["seconds"]))
-        except (ValueError, KeyError, TypeError):  # a line that is being written
-            continue
     return len(seconds), sum(seconds)
 
 

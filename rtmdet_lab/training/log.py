@@ -10,14 +10,17 @@ from types import TracebackType
 from typing import Any
 
 from rtmdet_lab.errors import StorageError
-from rtmdet_lab.files import patiently, write_atomic
+from rtmdet_lab.files import patiently, require_plain, write_atomic
+from rtmdet_lab.schema import EpochRecord, epoch_problem
+
+LOG_NAME = "metrics.jsonl"
 
 
 class MetricsLog:
     """Appends epoch records to ``metrics.jsonl`` and to TensorBoard event files in ``tensorboard/``."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / LOG_NAME
         self.events = folder / "tensorboard"
         self._writer: Any = None
         self._purge_step: int | None = None
@@ -39,12 +42,15 @@ class MetricsLog:
                 was logged after it: without this, that epoch would be there twice.
         """
         finished = {record["step"]: record for record in history or ()}
-        logged, steps = [], set()
+        steps: set[int] = set()
         if self.path.exists():
-            lines = self.path.read_text(errors="replace").splitlines()
-            logged = [line for line in lines if _step_of(line) <= step and (history is None or _step_of(line) in finished)]
-            steps = {_step_of(line) for line in logged}
-            write_atomic(self.path, "".join(line + "\n" for line in logged).encode())
+            logged = [
+                record
+                for record in read_log(self.path)
+                if record["step"] <= step and (history is None or record["step"] in finished)
+            ]
+            steps = {record["step"] for record in logged}
+            write_atomic(self.path, "".join(json.dumps(record) + "\n" for record in logged).encode())
         missing = [record for number, record in finished.items() if number not in steps]
         # TensorBoard forgets all from here on.
         self._purge_step = min([int(max(steps, default=-1)) + 1, step + 1, *(record["step"] for record in missing)])
@@ -86,8 +92,18 @@ class MetricsLog:
         self._writer.flush()
 
 
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):  # the line a kill cut short
-        return float("inf")
+def read_log(path: Path) -> list[EpochRecord]:
+    """Returns the epochs a run logged, without lines that a kill cut short or that are no epoch's.
+
+    Raises:
+        OSError: the file cannot be read.
+        DataError: it is a device or pipe.
+    """
+    require_plain(path, "log")
+    records = []
+    for line in path.read_text(errors="replace").splitlines():
+        with suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if epoch_problem(record) is None:
+                records.append(record)
+    return records

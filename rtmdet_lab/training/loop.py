@@ -135,7 +135,13 @@ class _Run:
         self.log = MetricsLog(out_dir)
 
     def restore(self) -> None:
-        self.state.restore(read_state(self.out_dir, self.config, self.reporter.note))
+        state = read_state(self.out_dir, self.config, self.reporter.note, self.state.misfit)
+        if state["batch"] > self.batches:
+            raise CheckpointError(
+                f"cannot resume {self.out_dir}: its state is in batch {state['batch']}, but an epoch has {self.batches}: "
+                "the training set has fewer images than before; take the old one or another output folder"
+            )
+        self.state.restore(state)
         if rank() == 0:
             self.log.forget_after(self.state.step, self.state.history)
         if self.state.best is not None:

@@ -6,18 +6,20 @@ The state before it stays beside it: where the newest cannot be read, a run goes
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rtmdet_lab.config import ExperimentConfig, differences, from_dict, to_dict
-from rtmdet_lab.errors import CheckpointError, StorageError
+from rtmdet_lab.errors import CheckpointError, StorageError, shortened
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
+from rtmdet_lab.schema import Count, EpochRecord, Mapped, Number, require
 from rtmdet_lab.training.ema import ModelEMA
 
 STATE_NAME, EARLIER_NAME = "last.state", "earlier.state"
@@ -83,6 +85,23 @@ class TrainState:
         write_atomic(folder / STATE_NAME, lambda file: torch.save(content, file), size, earlier)
         self.newest_whole = True
 
+    def misfit(self, content: dict[str, Any]) -> str | None:
+        """Returns what of a state does not belong to this run's network and optimizer, or None."""
+        average = content["ema"]
+        if (average is None) != (self.ema is None):
+            return "its averaged weights are missing or too many"
+        problem = _other_tensors(self.model.state_dict(), content["model"], "model")
+        if self.ema is not None and not problem:
+            if set(average) != {"model", "steps"} or type(average["steps"]) is not int or not 0 <= average["steps"] < 2**53:
+                return "its averaged weights are incomplete"
+            problem = _other_tensors(self.ema.model.state_dict(), average["model"], "ema")
+        if content["epoch"] != len(content["history"]) or content["epoch"] > self.config.train.epochs:
+            return f"it has {len(content['history'])} finished epochs, but counts {content['epoch']}"
+        random = torch.get_rng_state()
+        if content["rng"].shape != random.shape or content["rng"].dtype != random.dtype:
+            return "its random state is of another kind"
+        return problem or _other_optimizer(self.optimizer, content["optimizer"])
+
     def restore(self, content: dict[str, Any]) -> None:
         """Takes over what :func:`read_state` returned."""
         self.model.load_state_dict(content["model"])
@@ -99,6 +118,26 @@ class TrainState:
             torch.cuda.set_rng_state_all([one.cpu() for one in content["cuda_rng"]])
 
 
+@dataclass
+class StateContent:
+    """What a state file holds."""
+
+    format: int
+    config: Mapped
+    model: dict[str, Tensor]
+    ema: Mapped | None
+    optimizer: Mapped
+    scaler: Mapped | None
+    epoch: Count
+    batch: Count
+    step: Count
+    sums: dict[str, Number]
+    history: list[EpochRecord]
+    best: Number | None
+    rng: Tensor
+    cuda_rng: list[Tensor]
+
+
 class BufferCopy:
     """A model's buffers and the random state at one moment: what batches change before the weights are updated."""
 
@@ -113,28 +152,75 @@ class BufferCopy:
         torch.set_rng_state(self.random)
 
 
+def _other_tensors(own: Mapping[str, Tensor], saved: Any, name: str) -> str | None:
+    """Returns which of the saved weights is not like the network's, or None."""
+    if not isinstance(saved, Mapping) or set(saved) != set(own):
+        return f"its {name} is of another network"
+    for key, tensor in own.items():
+        value = saved[key]
+        if not isinstance(value, Tensor) or value.shape != tensor.shape or value.dtype != tensor.dtype:
+            return f"its {name}.{key} is of another network"
+        if value.is_floating_point() and not value.isfinite().all():
+            return f"its {name}.{key} holds values that are not finite"
+    return None
+
+
+# What the optimizers of ``build_optimizer`` keep for each parameter: tensors of its shape, and a count.
+_MOMENTS = {"AdamW": {"step", "exp_avg", "exp_avg_sq"}, "SGD": {"momentum_buffer"}}
+
+
+def _other_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> str | None:
+    """Returns what of a saved optimizer is not like the run's, or None. Its learning rate is set anew at every step."""
+    own = optimizer.state_dict()["param_groups"]
+    groups, moments = saved.get("param_groups"), saved.get("state")
+    if not isinstance(groups, list) or not isinstance(moments, Mapping) or len(groups) != len(own):
+        return "its optimizer is of another run"
+    for group, theirs in zip(own, groups, strict=True):
+        if not isinstance(theirs, Mapping) or set(theirs) != set(group):
+            return "its optimizer is of another run"
+        for key, value in group.items():
+            is_rate = key in ("lr", "initial_lr") and type(theirs[key]) is float and math.isfinite(theirs[key])
+            if not is_rate and repr(theirs[key]) != repr(value):
+                return f"its optimizer's {key} is {shortened(repr(theirs[key]))}"
+    kept = _MOMENTS[type(optimizer).__name__]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parts in moments.items():
+        if number not in range(len(parameters)) or not isinstance(parts, Mapping) or set(parts) != kept:
+            return "its optimizer is of another run"
+        for key, value in parts.items():
+            shape = torch.Size([]) if key == "step" else parameters[number].shape
+            if not isinstance(value, Tensor) or value.shape != shape or not value.isfinite().all():
+                return f"its optimizer's {key} is damaged or of another run"
+    return None
+
+
 def has_state(folder: Path) -> bool:
     """Whether ``folder`` holds a run, be its state whole or not."""
     return any((folder / name).exists() for name in (STATE_NAME, EARLIER_NAME))
 
 
-def read_state(folder: Path, config: ExperimentConfig, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def read_state(
+    folder: Path,
+    config: ExperimentConfig,
+    note: Callable[[str], None] = lambda _: None,
+    misfit: Callable[[dict[str, Any]], str | None] = lambda _: None,
+) -> dict[str, Any]:
     """Returns the newest whole state of the run in ``folder``, on the CPU, checked against the config it is to go on with.
 
     A config with more epochs extends the run; then its weak epochs may differ, too.
 
     Args:
+        misfit: says what of a state does not belong to the run (:meth:`TrainState.misfit`); such a state is damaged, too.
         note: told in a sentence of a newer state that is damaged, and of what an extension means.
 
     Raises:
         CheckpointError: no state, none that is whole, or made with other settings; says which.
         StorageError: a state is there, but cannot be read now.
     """
-    content = newest_state(folder, note)
+    # A state of other settings is no damaged one.
+    content = newest_state(folder, note, lambda state: None if _changed(config, state["config"]) else misfit(state))
     before, train = content["config"].train, config.train
-    extended = train.epochs > before.epochs
-    free = (*FREE_SETTINGS, "train.epochs", "train.weak_epochs") if extended else FREE_SETTINGS
-    changed = {one: values for one, values in differences(config, content["config"]).items() if one not in free}
+    changed, extended = _changed(config, content["config"]), train.epochs > before.epochs
     if changed:
         listed = ", ".join(f"{one} is {now!r}, was {then!r}" for one, (now, then) in list(changed.items())[:4])
         remedy = "use the old ones or another output folder"
@@ -151,8 +237,23 @@ def read_state(folder: Path, config: ExperimentConfig, note: Callable[[str], Non
     return content
 
 
-def newest_state(folder: Path, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+def _changed(config: ExperimentConfig, before: ExperimentConfig) -> dict[str, tuple[Any, Any]]:
+    """Returns the settings that keep a run from going on, each with its value now and before."""
+    free = FREE_SETTINGS
+    if config.train.epochs > before.train.epochs:
+        free = (*FREE_SETTINGS, "train.epochs", "train.weak_epochs")
+    return {name: values for name, values in differences(config, before).items() if name not in free}
+
+
+def newest_state(
+    folder: Path,
+    note: Callable[[str], None] = lambda _: None,
+    misfit: Callable[[dict[str, Any]], str | None] = lambda _: None,
+) -> dict[str, Any]:
     """Returns the newest whole state of the run in ``folder``, with its config as an object.
+
+    Args:
+        misfit, note: see :func:`read_state`.
 
     Raises:
         CheckpointError: no state, or none that is whole.
@@ -167,6 +268,10 @@ def newest_state(folder: Path, note: Callable[[str], None] = lambda _: None) -> 
             content = _read_whole(path)
         except CheckpointError as error:
             damage.append(str(error))
+            continue
+        problem = misfit(content)
+        if problem:
+            damage.append(f"{path} is damaged ({problem})")
             continue
         for one in damage:
             note(f"{one}: going on from {name}, epoch {content['epoch'] + 1}, batch {content['batch']}")
@@ -191,6 +296,7 @@ def _read_whole(path: Path) -> dict[str, Any]:
     """Returns a state, on the CPU, with its config as an object; all that is read was compared with its checksum."""
     try:
         content = read_tensors(path, foreign=False)
+        require(StateContent, content, "it is no state")
         content["config"] = from_dict(content["config"])
     except UnreadableFile as error:
         raise CheckpointError(f"{path} {error}") from error

@@ -73,6 +73,7 @@ def made(tmp_path, scenes):
         epoch = {
             "epoch": 0,
             "stage": "weak",
+            "step": 3,
             "losses": {"loss_cls": 1.0},
             "lr": 0.1,
             "images_per_s": 20.0 + run.seed,
@@ -136,7 +137,8 @@ def loading(folder, seconds):
     """Runs whose epochs of 24 images waited so long for them; None: a record of before the time was kept."""
     path = write_experiment(folder, *seconds)
     for run in plan(path, "smoke", [0, 1, 2], folder / "runs"):
-        epoch = {"epoch": 0, "losses": {"loss_cls": 1.0}, "lr": 0.1, "images_per_s": 8.0, "seconds": 3.0}
+        epoch = {"epoch": 0, "stage": "weak", "step": 3, "losses": {"loss_cls": 1.0}, "lr": 0.1}
+        epoch |= {"images_per_s": 8.0, "seconds": 3.0}
         wait = seconds[run.row]
         more = {} if wait is None else {"load_seconds": wait + 0.012 * run.seed}
         write_record(run, history=[epoch | more])

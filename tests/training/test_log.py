@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtmdet_lab.errors import StorageError
-from rtmdet_lab.training.log import MetricsLog
+from rtmdet_lab.training.log import MetricsLog, read_log
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_sets import assert_one_sentence
@@ -104,3 +104,17 @@ def test_full_disk_is_one_sentence(tmp_path):
     with MetricsLog(tmp_path) as log, pytest.raises(StorageError) as error:
         log.write(record(0))
     assert_one_sentence(error.value, "metrics.jsonl", "No space left")
+
+
+STRANGE = [None, [], {}, -1, 10**400, float("inf"), True]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=lambda value: str(value)[:9])
+def test_lines_with_strange_fields_are_no_epochs(tmp_path, value):
+    good = record(0)
+    strange = [{**good, name: value} for name in good if (name, value) != ("losses", {})]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*strange, value]))
+    assert read_log(tmp_path / "metrics.jsonl") == []
+    with MetricsLog(tmp_path) as log:
+        log.forget_after(10, [good])
+    assert lines(tmp_path) == [good]

@@ -92,7 +92,11 @@ RECORDS: list[tuple[str, Callable[[Place], Any], tuple[str, ...]]] = [
     ("whose metrics are text", record(lambda content: content | {"metrics": {"AP": "good"}}), ("metrics", "AP")),
     ("whose settings are a list", record(lambda content: content | {"config": []}), ("config", "a mapping is needed")),
     ("whose history is text", record(lambda content: content | {"history": "long"}), ("history", "a list is needed")),
-    ("whose history holds numbers", record(lambda content: content | {"history": [1]}), ("history", "a list of mappings")),
+    (
+        "whose history holds numbers",
+        record(lambda content: content | {"history": [1]}),
+        ("history[0]", "a mapping is needed"),
+    ),
     ("whose seed is text", record(lambda content: content | {"seed": "one"}), ("seed", "a whole number is needed")),
     ("whose seconds are null", record(lambda content: content | {"seconds": None}), ("seconds", "a number is needed")),
     ("whose row is a number", record(lambda content: content | {"row": 7}), ("row", "text")),
