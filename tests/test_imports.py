@@ -19,6 +19,7 @@ FLOORS = {
     "errors": 0,
     "escaping": 0,
     "files": 0,
+    "children": 0,
     "shipped": 0,
     "config": 0,
     "presets": 0,

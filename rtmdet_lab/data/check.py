@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from rtmdet_lab.children import map_in_processes
 from rtmdet_lab.data.coco_file import read_coco
 from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file, vocabulary
 from rtmdet_lab.data.images import read_image
@@ -81,9 +82,9 @@ def check_dota(
 
 def _bad_images(jobs: list[tuple[Path, tuple[int, int] | None]], workers: int, progress: bool) -> list[str]:
     """Returns a sentence for each image (path, expected height and width) that cannot be used."""
-    with ProcessPoolExecutor(max_workers=max(workers, 1)) as pool:
-        found = pool.map(_problem_of, jobs, chunksize=16)
-        return [one for one in tqdm(found, total=len(jobs), unit="image", disable=not progress) if one]
+    found = map_in_processes(_problem_of, jobs, workers, chunk=16, what="read images")
+    with contextlib.closing(found):
+        return [problem for problem in tqdm(found, total=len(jobs), unit="image", disable=not progress) if problem]
 
 
 def _problem_of(job: tuple[Path, tuple[int, int] | None]) -> str | None:

@@ -20,12 +20,12 @@ from typing import Any, Protocol
 import numpy as np
 from torchvision import tv_tensors
 
+from rtmdet_lab.data.handover import address_of, open_address
 from rtmdet_lab.data.images import JPEG_SUFFIXES, MAX_PIXELS, peek_header, reduced_size
 from rtmdet_lab.errors import StorageError
 from rtmdet_lab.transforms.base import to_array, to_image
 
 Size = tuple[int, int]  # (height, width)
-_NOT_SHARED = "cannot share decoded images with another process"
 
 
 class ImageFiles(Protocol):
@@ -91,20 +91,17 @@ class ImageCache:
         return int(self._ends[index] - 3 * self._kept[index].prod())
 
     def __getstate__(self) -> dict[str, Any]:
-        handle = self._file.fileno()
-        return {**self.__dict__, "_file": (f"/proc/{os.getpid()}/fd/{handle}", _identity(handle))}
+        return {**self.__dict__, "_file": address_of(self._file.fileno())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        path, identity = state.pop("_file")
+        address = state.pop("_file")
         try:
-            handle = os.open(path, os.O_RDWR)
+            handle = open_address(address)
         except OSError as error:
-            raise StorageError(f"{_NOT_SHARED} ({error.strerror}): turn data.cache_decoded off") from error
+            raise StorageError(
+                f"cannot share decoded images with another process ({error.strerror}): turn data.cache_decoded off"
+            ) from error
         self.__dict__.update(state, _file=os.fdopen(handle, "r+b", buffering=0))
-        # Process numbers are given again, and machines may share a name: another file must not be written into.
-        if _identity(handle) != identity:
-            self._file.close()
-            raise StorageError(f"{_NOT_SHARED} (its file is gone): turn data.cache_decoded off")
 
 
 def cache_for(source: ImageFiles, side: int | None = None) -> ImageCache:
@@ -129,11 +126,6 @@ def cache_for(source: ImageFiles, side: int | None = None) -> ImageCache:
         whole.append(size)
         kept.append(reduced_size(size, side) if size and reducible else size)
     return ImageCache(whole, kept)
-
-
-def _identity(handle: int) -> tuple[int, ...]:
-    found = os.fstat(handle)
-    return found.st_dev, found.st_ino, found.st_size
 
 
 def _reserve(size: int) -> Any:

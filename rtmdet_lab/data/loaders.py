@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import signal
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import torch
@@ -19,16 +20,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from rtmdet_lab.children import Watch, begin_child
+from rtmdet_lab.data.handover import Lost, Outbox, Parcel
 from rtmdet_lab.errors import DataError, StorageError, UserError
 from rtmdet_lab.structures import Targets
 from rtmdet_lab.transforms.base import EmptyCrop, Sample, plain_boxes
 from rtmdet_lab.transforms.mixing import Mixing
 
+PREFETCH = 2  # batches that each loader process is ahead
 MAX_REDRAWS = 1000  # a pipeline that rejects this many samples in a row will reject all
 
 
 class LoaderError(UserError, RuntimeError):
-    """A loader process was killed or broke."""
+    """A loader process was killed, stood still or broke."""
 
 
 class Source(Protocol):
@@ -217,33 +221,99 @@ def make_loader(dataset: PipelineDataset, sampler: Sampler, workers: int, pin_me
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_HandOver() if workers else collate,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=_init_worker,
         generator=torch.Generator(),  # its own: an iterator must not draw from the run's generator
     )
 
 
+class _HandOver:
+    """Collates in a loader process, and hands the batch over outside ``/dev/shm`` (:mod:`rtmdet_lab.data.handover`)."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox(PREFETCH + 1)  # those a process has been asked for, and one that is just received
+
+    def __call__(self, samples: Sequence[tuple[Sample | None, list[str], str | None]]) -> Parcel | Lost:
+        try:
+            return self.outbox.send(collate(samples))
+        except OSError as error:
+            return Lost(error.strerror)
+
+
 def batches_of(loader: DataLoader) -> Iterator[Batch]:
-    """Yields a loader's batches; raises LoaderError when one of its processes is gone."""
-    try:
+    """Yields a loader's batches.
+
+    Raises:
+        LoaderError: a process of the loader cannot be started, was killed, or stood still (:class:`Watch`).
+    """
+    if not loader.num_workers:
         yield from loader
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
+        return
+    done = False
+    try:
+        begun = bool(_processes(loader))
+        iterator = None if begun else _begin(loader)  # forks: before the watch has its thread
+        with Watch(lambda: [process.pid for process in _processes(loader)], idle_runs=True) as watch:
+            while True:
+                try:
+                    with watch.waiting():
+                        iterator = iterator or iter(loader)
+                        batch = next(iterator, None)
+                except (RuntimeError, AssertionError) as error:
+                    if not watch.still and not str(error).startswith(("DataLoader worker", "Pin memory thread")):
+                        raise
+                    raise _gone(loader, watch) from error
+                if isinstance(batch, Lost):
+                    if not all(process.is_alive() for process in _processes(loader)):
+                        raise _gone(loader, watch)
+                    raise LoaderError(f"a loader process cannot hand over its batch ({batch.reason}): lower train.workers")
+                if batch is None:
+                    done = True
+                    return
+                yield batch
+    finally:
+        if not done:
+            end_processes(loader)  # what they still have under way would be waited for
+
+
+def _gone(loader: DataLoader, watch: Watch) -> LoaderError:
+    killed = f"one of {loader.num_workers} loader processes has ended, as where memory runs out"
+    return LoaderError(
+        f"{f'loader {watch.sentence}' if watch.still else killed}: continue with --resume, where it comes again with lower "
+        "train.workers or augment.mosaic_cache"
+    )
+
+
+def _begin(loader: DataLoader) -> Iterator[Batch]:
+    """Returns the loader's iterator with its processes begun."""
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        return iter(loader)
+    except OSError as error:
         raise LoaderError(
-            f"one of {loader.num_workers} loader processes has ended ({str(error).strip().rstrip('.')}), as where memory "
-            "runs out: continue with --resume, where it comes again with lower train.workers or augment.mosaic_cache"
+            f"cannot start {loader.num_workers} loader processes ({error.strerror}): lower train.workers"
         ) from error
+    finally:
+        # PyTorch's handler raises, wherever the code is, when a loader process ends. Whoever waits for a batch notices, too.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, before)
 
 
 def _init_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides and ends us
+    begin_child()
     cv2.setNumThreads(0)  # one worker is one thread: more would fight over the cores
 
 
+def _processes(loader: DataLoader) -> list[Any]:
+    return list(getattr(getattr(loader, "_iterator", None), "_workers", ()))
+
+
 def end_processes(loader: DataLoader) -> None:
-    """Kills the processes of a loader that is not used any more."""
-    for process in getattr(getattr(loader, "_iterator", None), "_workers", ()):
+    """Kills the processes of a loader that is not used any more, or begins again with others."""
+    for process in _processes(loader):
         process.kill()
+    if loader.num_workers:
+        loader._iterator = None

@@ -1,12 +1,15 @@
-"""Turns Ctrl-C and the batch system's SIGTERM into a request that the training loop answers at a safe point."""
+"""Turns Ctrl-C, SIGTERM and a closed terminal's SIGHUP into a request that the training loop answers at a safe point."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
+from typing import Any
+
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a program to end
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -22,7 +25,7 @@ class StopWaiting(BaseException):
 
 
 class InterruptRequest:
-    """Context in which SIGINT and SIGTERM are noted in ``signum``; a second SIGINT interrupts at once.
+    """Context in which the signals of :data:`ASKING` are noted in ``signum``; a second SIGINT interrupts at once.
 
     Outside the main thread signals cannot be caught, and nothing changes.
     """
@@ -34,8 +37,7 @@ class InterruptRequest:
 
     def __enter__(self) -> InterruptRequest:
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signum] = signal.signal(signum, self._note)
+            self._previous = catch(self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -51,17 +53,15 @@ class InterruptRequest:
         finally:
             self._waiting = False
 
-    def ignore_children(self) -> None:
-        """Undoes PyTorch's handler that raises, wherever the code is, when a loader process ends.
-
-        The loader also notices when it next waits, and there every weight is in its place.
-        """
-        if signal.SIGINT in self._previous and signal.SIGCHLD not in self._previous:
-            self._previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.signum == signal.SIGINT == signum:
             raise KeyboardInterrupt
         self.signum = signum
         if self._waiting:
             raise StopWaiting
+
+
+def catch(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Gives all signals of :data:`ASKING` a handler and returns those they had. A SIGHUP that ``nohup`` ignores stays so."""
+    caught = [signum for signum in ASKING if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN]
+    return {signum: signal.signal(signum, handler) for signum in caught}

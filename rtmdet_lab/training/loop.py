@@ -73,7 +73,7 @@ def fit(
         on_epoch_end: called with the history after every epoch.
 
     Raises:
-        TrainingInterrupted: Ctrl-C or SIGTERM; the state was saved.
+        TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; the state was saved.
         NonFiniteLossError, DataError, StorageError, CheckpointError: see their messages; earlier files stay whole.
     """
     device = torch.device(device)
@@ -228,9 +228,7 @@ class _Run:
             failure = None
         if failure is not None:
             try:
-                if isinstance(failure, StopWaiting):
-                    request.ignore_children()
-                    end_processes(loader)  # they may hang, and each would be waited for
+                end_processes(loader)  # they may hang, and each would be waited for
                 if world_size() == 1:  # the others may be elsewhere, and cannot be asked
                     self.keep_what_is_done(pending, begin)
                     self.stop_if_asked(request)
@@ -263,7 +261,6 @@ class _Run:
             except (StopWaiting, LoaderError, DataError) as error:
                 torch.set_rng_state(random)
                 raise _NoBatch from error
-            request.ignore_children()
             self.state.sums["load_seconds"] = self.state.sums.get("load_seconds", 0.0) + time.monotonic() - begin
             if batch is None:
                 return

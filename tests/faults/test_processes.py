@@ -47,17 +47,29 @@ def test_killed_loader_process_is_a_sentence_and_the_run_goes_on_bit_for_bit(tmp
     assert_same(whole, final(tmp_path))
 
 
-def test_signal_of_the_batch_system_saves_the_state_within_ten_seconds_even_while_data_hang(tmp_path, whole):
+@pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+def test_signal_saves_the_state_within_ten_seconds_even_while_data_hang(tmp_path, whole, signum):
     child = start(tmp_path, "the data hang", 6, **LOADED)
     wait_for(lambda: (tmp_path / "hanging").exists())
     time.sleep(0.5)
     family = psutil.Process(child.pid).children(recursive=True)
     begin = time.monotonic()
-    os.kill(child.pid, signal.SIGTERM)
+    os.kill(child.pid, signum)
     child.join(30)
-    assert child.exitcode == 128 + signal.SIGTERM
+    assert child.exitcode == 128 + signum
     assert time.monotonic() - begin < 10  # what the batch system leaves us, not a measurement
     assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert run(tmp_path, **LOADED) == 0
+    assert_same(whole, final(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["the data hang", "a loader process is stopped"])
+def test_loader_that_stands_still_is_a_sentence_and_the_run_goes_on_bit_for_bit(tmp_path, whole, fault):
+    begin = time.monotonic()
+    assert run(tmp_path, fault, 7, **LOADED) == 2
+    assert time.monotonic() - begin < 60
+    assert_one_sentence(error_of(tmp_path), "loader process", "stood still for 45 s", "--resume")
     assert run(tmp_path, **LOADED) == 0
     assert_same(whole, final(tmp_path))
 

@@ -133,6 +133,15 @@ MOMENTS: dict[str, tuple[Any, str, bool]] = {
 
 def _loader_dies(folder: Path, count: int) -> None:
     """Has the training's loader processes killed after the ``count``-th batch of the run."""
+    _to_loaders(count, lambda worker: (worker.kill(), worker.join()))
+
+
+def _loader_stopped(folder: Path, count: int) -> None:
+    """Has them stopped, as by a debugger."""
+    _to_loaders(count, lambda worker: os.kill(worker.pid, signal.SIGSTOP))
+
+
+def _to_loaders(count: int, harm: Callable[[multiprocessing.Process], Any]) -> None:
     forward_backward = loop._Run.forward_backward
     calls = 0
 
@@ -141,8 +150,7 @@ def _loader_dies(folder: Path, count: int) -> None:
         calls += 1
         if calls == count:
             for worker in multiprocessing.active_children():
-                worker.kill()
-                worker.join()
+                harm(worker)
         return forward_backward(run, *args)
 
     loop._Run.forward_backward = killing
@@ -173,6 +181,7 @@ def _clock_jumps(folder: Path, count: int) -> None:
 
 FAULTS: dict[str, Callable[[Path, int], None]] = {
     "a loader process dies": _loader_dies,
+    "a loader process is stopped": _loader_stopped,
     "the data hang": _data_hang,
     "the clock jumps": _clock_jumps,
 }

@@ -6,15 +6,16 @@ itself whether it is whole, half done, or none of ours.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 from tqdm import tqdm
 
+from rtmdet_lab.children import map_in_processes
 from rtmdet_lab.errors import DataError, StorageError
 from rtmdet_lab.files import read_json, write_json
 
@@ -84,14 +85,14 @@ def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
 def map_images(
     function: Callable[[Job], Result], jobs: list[Job], workers: int, progress: bool, title: str
 ) -> Iterator[Result]:
-    """Yields ``function(job)`` for each job in order, from ``workers`` processes (1: this one), with a bar on stderr."""
+    """Yields ``function(job)`` for each job in order, from ``workers`` processes (1: this one), with a bar on stderr.
+
+    Raises:
+        ChildError: a process was killed or stood still; see :func:`~rtmdet_lab.children.map_in_processes`.
+    """
     bar = {"total": len(jobs), "unit": "image", "desc": title, "file": sys.stderr, "disable": not progress}
-    if workers == 1 or len(jobs) < 2:
-        yield from tqdm(map(function, jobs), **bar)
-        return
-    # OpenCV's own threads do not survive a fork, and the processes fill the cores already.
-    with ProcessPoolExecutor(min(workers, len(jobs)), initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-        yield from tqdm(pool.map(function, jobs, chunksize=4), **bar)
+    with contextlib.closing(map_in_processes(function, jobs, workers, chunk=4, what=f"{title} images")) as results:
+        yield from tqdm(results, **bar)
 
 
 def encode_image(pixels: Any, suffix: str, *options: int) -> bytes:
