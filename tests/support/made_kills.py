@@ -23,6 +23,7 @@ from rtmdet_lab import files
 from rtmdet_lab.errors import UserError
 from rtmdet_lab.models import checkpoints
 from rtmdet_lab.training import loop, report, state
+from rtmdet_lab.training.ema import ModelEMA
 from rtmdet_lab.training.interrupt import TrainingInterrupted
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
@@ -120,7 +121,7 @@ def _die_at(owner: Any, name: str, count: int, before: bool) -> None:
 
 # moment -> (owner of a function, its name, whether the process dies before it; otherwise after it). None is the reporter.
 MOMENTS: dict[str, tuple[Any, str, bool]] = {
-    "between step and average": (loop.ModelEMA, "update", True),
+    "between step and average": (ModelEMA, "update", True),
     "after a backward pass": (loop._Run, "forward_backward", False),
     "while a file is written": (os, "fsync", True),
     "between a file and its name": (os, "chmod", False),
