@@ -54,7 +54,12 @@ CLIPPED = """
     x2y2 = Slice (clipped, at2, at4, axis2)
     ordered = Max (x1y1, x2y2)
     solid = Concat <axis = 2> (x1y1, ordered)
-"""  # a box of negative sides meets no other, as in torchvision: without area it does not here, either
+    has_sides = Less (x1y1, x2y2)
+    has_sides_int = Cast <to = 7> (has_sides)
+    sides = ReduceMin <keepdims = 1> (has_sides_int, axis2)
+    has_area = Cast <to = 9> (sides)
+    scores = Where (has_area, passed, nothing)
+"""  # boxes without area are dropped, after each level's best were taken
 
 CHOSEN = """
     flat_scores = Transpose <perm = [0, 2, 1]> (scores)
@@ -214,7 +219,7 @@ def postprocessing_graph(task: TaskName, config: TestConfig) -> onnx.ModelProto:
     probabilities = Sigmoid (logits)""",
         SIZES,
         *(_level(number, stride) for number, stride in enumerate(STRIDES)),
-        "    scores = Concat <axis = 1> (passed0, passed1, passed2)",
+        "    passed = Concat <axis = 1> (passed0, passed1, passed2)",
         CLIPPED,
         CHOSEN.replace("MAX_PER_IMAGE", str(config.max_per_image)),
         MASKS if instance else "",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from rtmdet_lab.assigners.factory import build_assigner
 from rtmdet_lab.config import ExperimentConfig, LossConfig, TestConfig
@@ -17,8 +16,10 @@ from rtmdet_lab.structures import Assignment, DensePredictions, Detections, Imag
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
+    class_nms,
     classification_loss,
     gather_objects,
+    has_area,
     loss_normaliser,
     matched_labels,
     select_candidates,
@@ -70,6 +71,8 @@ def decode_boxes(predictions: DensePredictions, metas: Sequence[ImageMeta], conf
     for logits, boxes, meta in zip(predictions.logits, predictions.boxes, metas, strict=True):
         points, labels, scores = select_candidates(logits, level_sizes, config)
         boxes = to_original(boxes[points], meta)
-        keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
+        solid = has_area(boxes)
+        boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
+        keep = class_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
         found.append(Detections(boxes[keep], scores[keep], labels[keep], meta=meta))
     return found

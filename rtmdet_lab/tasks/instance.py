@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from torchvision.ops import batched_nms
 
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.factory import build_assigner
@@ -27,7 +26,12 @@ from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve
 from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.tasks.common import select_candidates, to_original
+from rtmdet_lab.tasks.common import (
+    class_nms,
+    has_area,
+    select_candidates,
+    to_original,
+)
 from rtmdet_lab.tasks.detection import detection_losses
 
 MASK_STRIDE = 4  # pixels between the points where predicted and true masks are compared
@@ -122,7 +126,9 @@ def decode_instances(predictions: DensePredictions, metas: Sequence[ImageMeta], 
     for number, meta in enumerate(metas):
         points, labels, scores = select_candidates(predictions.logits[number], level_sizes, config)
         boxes = to_original(predictions.boxes[number][points], meta)
-        keep = batched_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
+        solid = has_area(boxes)
+        points, boxes, scores, labels = points[solid], boxes[solid], scores[solid], labels[solid]
+        keep = class_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
         kept = points[keep]
         masks = draw_masks(
             predictions.mask_features[number],

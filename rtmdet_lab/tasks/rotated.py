@@ -25,6 +25,7 @@ from rtmdet_lab.tasks.common import (
     box_weights,
     classification_loss,
     gather_objects,
+    has_area,
     loss_normaliser,
     matched_labels,
     select_candidates,
@@ -74,6 +75,8 @@ def decode_rotated_boxes(predictions: DensePredictions, metas: Sequence[ImageMet
     for logits, boxes, meta in zip(predictions.logits, predictions.boxes, metas, strict=True):
         points, labels, scores = select_candidates(logits, level_sizes, config)
         boxes = to_original_rotated(boxes[points], meta)
+        solid = has_area(boxes)
+        boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
         keep = rotated_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
         found.append(Detections(boxes[keep], scores[keep], labels[keep], meta=meta))
     return found

@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from rtmdet_lab.config import TaskName, TestConfig
 from rtmdet_lab.data.dota_windows import Window, cut_window, lay_windows, merge_parts, window_size
 from rtmdet_lab.geometry.boxes import flip_boxes
 from rtmdet_lab.geometry.rotated import flip_rboxes, rotated_nms
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
+from rtmdet_lab.tasks.common import class_nms
 from rtmdet_lab.transforms.base import to_array, to_image
 from rtmdet_lab.transforms.geometric import Pad, Resize
 
@@ -41,7 +41,7 @@ MIRRORS: dict[TaskName, tuple[Mirror, ...]] = {
     "detection": (PLAIN, (True, False)),
     "rotated": (PLAIN, (True, False), (False, True), (True, True)),
 }
-SUPPRESS = {"detection": batched_nms, "rotated": rotated_nms}
+SUPPRESS = {"detection": class_nms, "rotated": rotated_nms}
 
 
 class View(NamedTuple):
