@@ -170,7 +170,8 @@ def slow_decode(image, meta: ImageMeta, config: TestConfig) -> list[tuple]:
         if meta.canvas_size:
             box = clip_boxes(box, meta.canvas_size)
         box = ((box - torch.tensor(meta.offset * 2)) / torch.tensor(meta.scale * 2)).tolist()
-        if all(other[1] != label or iou(box, other[2]) <= config.nms_iou for other in kept):
+        has_area = box[2] > box[0] and box[3] > box[1]  # clipped, it may be a line on the border
+        if has_area and all(other[1] != label or iou(box, other[2]) <= config.nms_iou for other in kept):
             kept.append((score, label, box))
     return kept[: config.max_per_image]
 
