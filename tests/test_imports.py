@@ -21,6 +21,7 @@ FLOORS = {
     "files": 0,
     "children": 0,
     "shipped": 0,
+    "fields": 0,
     "config": 0,
     "presets": 0,
     "schema": 0,

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from rtmdet_lab.assigners.factory import build_assigner
 from rtmdet_lab.config import AssignerConfig, ExperimentConfig, with_overrides
-from rtmdet_lab.data.dota import DotaDataset, read_label_file
+from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.dota_split import split_dota
 from rtmdet_lab.data.dota_windows import merge_windows, parse_window_name
+from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.geometry.priors import decode_rotated, point_grid
 from rtmdet_lab.geometry.rotated import (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.data.dota import read_label_file
+from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.files import read_json, write_atomic, write_json
 

@@ -15,8 +15,9 @@ from rtmdet_lab.browse.outcomes import judge
 from rtmdet_lab.browse.source import Source
 from rtmdet_lab.config import DataConfig, with_overrides
 from rtmdet_lab.data.coco_file import CocoFile, read_coco
-from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file
+from rtmdet_lab.data.dota import choose_classes, find_pairs
 from rtmdet_lab.data.images import image_header
+from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.data.segmentation import decode_segmentation
 from rtmdet_lab.errors import DataError, UserError
 from rtmdet_lab.evaluation.coco_files import read_results

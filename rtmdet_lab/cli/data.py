@@ -132,13 +132,21 @@ def _check(args: argparse.Namespace) -> int:
         say(f"{count} objects {reason}: left out of training, counted in evaluation")
     if report.get("irregular"):
         say(f"{report['irregular']} objects whose corners cross or are not convex: taken by their smallest rectangle")
-    problems: list[Any] = report["problems"]
-    for problem in problems:
-        say(f"bad: {for_terminal(problem)}")
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    say(f"{count}; correct them or use --on-bad skip" if problems else "no problems found")
+    for kind, lines in (("note", report["notes"]), ("doubt", report["doubts"]), ("bad", report["problems"])):
+        for line in lines:
+            say(f"{kind}: {for_terminal(line)}")
+    say(_outcome(len(report["problems"]), len(report["doubts"])))
     write_result(args, report)
-    return 1 if problems else 0
+    return 1 if report["problems"] else 0
+
+
+def _outcome(problems: int, doubts: int) -> str:
+    said = "1 doubt to look at" if doubts == 1 else f"{doubts} doubts to look at"
+    if not problems:
+        return f"nothing unusable, {said}" if doubts else "no problems found"
+    count = "1 problem" if problems == 1 else f"{problems} problems"
+    remedy = "correct them, or leave them out with --set data.on_bad=skip in training and --on-bad skip in eval"
+    return f"{count}{f' and {said}' if doubts else ''}; {remedy}"
 
 
 def _split(args: argparse.Namespace) -> int:

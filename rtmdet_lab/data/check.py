@@ -1,20 +1,41 @@
-"""Looks at every image and annotation of a COCO or DOTA set before hours are spent on it."""
+"""Looks at every image and annotation of a COCO or DOTA set, as training and scoring read them, before hours are spent."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from rtmdet_lab.children import map_in_processes
+from rtmdet_lab.data.coco import place_images
 from rtmdet_lab.data.coco_file import read_coco
-from rtmdet_lab.data.dota import choose_classes, find_pairs, read_label_file, vocabulary
-from rtmdet_lab.data.images import read_image
+from rtmdet_lab.data.dota import choose_classes, read_labelled
+from rtmdet_lab.data.exif import turn_doubt
+from rtmdet_lab.data.images import is_deep, read_bytes, read_image, stored_size
 from rtmdet_lab.errors import DataError
+
+_DARK = 16  # of 255: an image of 16 bits that stays below holds numbers of 12 bits or fewer
+
+
+class _Job(NamedTuple):
+    """An image to look at, and what its annotations say of it."""
+
+    path: Path
+    size: tuple[int, int] | None = None  # (height, width)
+    reach: tuple[float, float] | None = None  # x, y that its boxes end at
+
+
+class _Seen(NamedTuple):
+    """What was seen of an image."""
+
+    problem: str | None = None
+    doubts: tuple[str, ...] = ()
+    digest: bytes = b""
 
 
 def check_coco(
@@ -31,8 +52,10 @@ def check_coco(
         masks: look at the outlines of objects, too.
         classes: names to count; None counts all.
 
-    Keys: ``images``, ``objects``, ``classes`` (name and count of each), ``left_out`` (reason to count), ``problems`` (one
-    sentence per damaged image or malformed annotation).
+    Keys: ``images``, ``objects``, ``classes`` (name and count of each), ``left_out`` (reason to count of objects that are
+    not learned), ``problems`` (one sentence per damaged image or malformed annotation, which training refuses or leaves
+    out), ``doubts`` (one per thing that can be used and may be wrong), ``notes`` (what is read in another way than it is
+    written).
 
     Raises:
         DataError: the annotation file is not usable as a whole.
@@ -40,56 +63,92 @@ def check_coco(
     if not images.is_dir():
         raise DataError(f"no image folder {images}: it does not exist or is not a folder")
     file = read_coco(annotations, classes, segmentations=masks)
+    note = place_images(file, images)
     counts = Counter(label for record in file.images for label in record.labels)
-    jobs = [(images / record.file_name, record.size) for record in file.images]
-    problems = [f"{annotations}: {problem}" for problem in file.problems]
-    problems += _bad_images(jobs, workers, progress)
+    jobs = [_Job(images / record.file_name, record.size, record.reach) for record in file.images]
+    problems, doubts = _look_at(jobs, workers, progress)
     return {
         "images": len(file.images),
         "objects": sum(counts.values()),
         "classes": [{"class": name, "objects": counts[label]} for label, name in enumerate(file.classes)],
         "left_out": dict(file.dropped),
-        "problems": problems,
+        "problems": _empty(annotations, len(file.images), sum(counts.values()))
+        + [f"{annotations}: {problem}" for problem in file.problems]
+        + problems,
+        "doubts": [f"{annotations}: {doubt}" for doubt in file.doubts + file.disagreeing] + doubts,
+        "notes": file.notes + ([note] if note else []),
     }
 
 
 def check_dota(
     images: Path, labels: Path, workers: int = 2, progress: bool = True, classes: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Returns what is in a folder of images with DOTA label files, as :func:`check_coco` does; nothing is ``left_out``.
+    """Returns what is in a folder of images with DOTA label files, as :func:`check_coco` does.
 
     With ``classes``, lines that :class:`~rtmdet_lab.data.dota.DotaDataset` would refuse for their class are problems.
 
     ``irregular`` is the number of objects that are taken by the smallest rectangle around their corners.
 
     Raises:
-        DataError: a folder does not exist, or two images share a name.
+        DataError: a folder does not exist, holds files of another tool, or two images share a name.
     """
-    pairs, problems = find_pairs(images, labels)
-    files = [read_label_file(pair.labels, vocabulary(classes), on_bad="skip") for pair in pairs]
-    problems += [problem for file in files for problem in file.problems]
-    problems += _bad_images([(pair.image, None) for pair in pairs], workers, progress)
-    counts = Counter(name for file in files for name in file.names)
+    read = read_labelled(images, labels, classes)
+    jobs = [_Job(pair.image, reach=file.reach) for pair, file in zip(read.pairs, read.files, strict=True)]
+    problems, doubts = _look_at(jobs, workers, progress)
+    counts = Counter(name for file in read.files for name in file.names)
+    objects = sum(counts[name] for name in classes or counts)
     return {
-        "images": len(pairs),
-        "objects": sum(counts[name] for name in classes or counts),
+        "images": len(read.pairs),
+        "objects": objects,
         "classes": [{"class": name, "objects": counts[name]} for name in classes or choose_classes(counts)],
-        "left_out": {},
-        "irregular": sum(int(file.irregular.sum()) for file in files),
-        "problems": problems,
+        "left_out": dict(read.dropped),
+        "irregular": sum(int(file.irregular.sum()) for file in read.files),
+        "problems": _empty(labels, len(read.pairs), objects) + read.problems + problems,
+        "doubts": [f"{labels}: {doubt}" for doubt in read.doubts] + doubts,
+        "notes": [],
     }
 
 
-def _bad_images(jobs: list[tuple[Path, tuple[int, int] | None]], workers: int, progress: bool) -> list[str]:
-    """Returns a sentence for each image (path, expected height and width) that cannot be used."""
-    found = map_in_processes(_problem_of, jobs, workers, chunk=16, what="read images")
-    with contextlib.closing(found):
-        return [problem for problem in tqdm(found, total=len(jobs), unit="image", disable=not progress) if problem]
+def unreadable_images(files: Sequence[tuple[Path, Any, Any]], workers: int = 2, progress: bool = True) -> list[str]:
+    """Returns a sentence per image that cannot be used, of (path, size, reach) each."""
+    return _look_at([_Job(*file) for file in files], workers, progress)[0]
 
 
-def _problem_of(job: tuple[Path, tuple[int, int] | None]) -> str | None:
+def _empty(annotations: Path, images: int, objects: int) -> list[str]:
+    if images and objects:
+        return []
+    return [f"{annotations} has no {'objects' if images else 'images'}: there is nothing to train on"]
+
+
+def _look_at(jobs: Sequence[_Job], workers: int, progress: bool) -> tuple[list[str], list[str]]:
+    """Returns a sentence for each image that cannot be used, and one for each that may be wrong."""
+    problems, doubts = [], []
+    first: dict[bytes, Path] = {}
+    with contextlib.closing(map_in_processes(_look, jobs, workers, chunk=16, what="read images")) as seen:
+        for job, one in zip(jobs, tqdm(seen, total=len(jobs), unit="image", disable=not progress), strict=True):
+            if one.problem:
+                problems.append(one.problem)
+            doubts += one.doubts
+            if one.digest and one.digest in first:
+                doubts.append(f"image {job.path} is the same file as {first[one.digest]}, byte for byte")
+            first.setdefault(one.digest, job.path)
+    return problems, doubts
+
+
+def _look(job: _Job) -> _Seen:
     try:
-        read_image(*job)
+        image = read_image(*job)
+        stored, orientation = stored_size(job.path)
+        digest = hashlib.blake2b(read_bytes(job.path), digest_size=16).digest()
     except DataError as error:
-        return str(error)
-    return None
+        return _Seen(str(error))
+    doubts = []
+    turn = turn_doubt(stored, orientation, job.size, job.reach)
+    if turn:
+        doubts.append(f"image {job.path} {turn}")
+    if int(image.max()) < _DARK and is_deep(job.path):
+        doubts.append(
+            f"image {job.path} has 16 bits and nothing brighter than {int(image.max())} of 255: its numbers seem to have "
+            "12 bits or fewer, multiply them so that they fill 16"
+        )
+    return _Seen(None, tuple(doubts), digest)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rtmdet_lab.data.coco_file import ImageRecord, no_area, read_coco
+from rtmdet_lab.data.coco_file import CocoFile, ImageRecord, read_coco
+from rtmdet_lab.data.folders import fit_names
 from rtmdet_lab.data.reading import Reading
 from rtmdet_lab.data.segmentation import to_polygons
 from rtmdet_lab.errors import DataError
@@ -27,9 +28,9 @@ class CocoDataset:
         images: folder of the images.
         annotations: the COCO file.
         classes: names to keep, in label order; None keeps all.
-        training: apply the published training filter: no crowds, no boxes under one pixel or off the image, no images
-            without boxes (``skip_empty``) or with a side under ``min_image_size``. Otherwise everything the benchmark
-            counts is kept, crowds marked ``ignore``.
+        training: apply the published training filter: no crowds, no objects marked ``ignore``, no boxes under one pixel or
+            off the image, no images without boxes (``skip_empty``) or with a side under ``min_image_size``. Otherwise
+            everything the benchmark counts is kept, crowds marked ``ignore``.
         on_bad: "refuse" raises on malformed annotations, "skip" leaves them out and says so.
         outlines: read the objects' segmentations, too: for training as ``outlines`` (polygons), otherwise as ``masks``
             (G, H, W) bool in the file's pixels.
@@ -69,6 +70,11 @@ class CocoDataset:
                     "them out with data.on_bad=skip (--on-bad skip)"
                 )
             warnings.warn(f"left out of {file.path}: {listed}", stacklevel=2)
+        for doubt in file.all_doubts():
+            warnings.warn(f"annotation file {file.path}: {doubt}", stacklevel=2)
+        note = place_images(file, self.folder)
+        if note:
+            warnings.warn(f"annotation file {file.path}: {note}", stacklevel=2)
         self.records = file.images
         if training:
             self.records = [_for_training(record) for record in self.records]
@@ -102,7 +108,7 @@ class CocoDataset:
         """
         record = self.records[index]
         path = self.folder / record.file_name
-        image, size = self.reading.read(index, path, record.size, whole)
+        image, size = self.reading.read(index, path, record.size, whole, record.reach)
         target = {
             "boxes": as_boxes(torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4), size),
             "labels": torch.tensor(record.labels, dtype=torch.int64),
@@ -123,24 +129,30 @@ class CocoDataset:
         return image, target if found == size else resize_objects(target, size, found)
 
 
+def place_images(file: CocoFile, folder: Path) -> str | None:
+    """Makes the images' names paths below ``folder``; returns how they had to be changed, or None.
+
+    See :func:`~rtmdet_lab.data.folders.fit_names`.
+    """
+    names, note = fit_names(folder, [record.file_name for record in file.images])
+    for record, name in zip(file.images, names, strict=True):
+        record.file_name = name
+    return note
+
+
 def _for_training(record: ImageRecord) -> ImageRecord:
     """Returns the record with only the objects a detector can learn (published filter)."""
-
-    def learnable(number: int) -> bool:
-        x1, y1, x2, y2 = record.boxes[number]
-        if record.crowd[number] or record.areas[number] <= 0 or x2 - x1 < 1 or y2 - y1 < 1:
-            return False
-        return no_area(record, x1, y1, x2 - x1, y2 - y1) is None
-
-    keep = [number for number in range(len(record.labels)) if learnable(number)]
+    keep = [number for number, reason in enumerate(record.reasons) if reason is None and not record.crowd[number]]
     return ImageRecord(
         record.image_id,
         record.file_name,
         record.size,
-        [record.boxes[number] for number in keep],
-        [record.labels[number] for number in keep],
-        [False] * len(keep),
-        [record.areas[number] for number in keep],
-        [record.segmentations[number] for number in keep if record.segmentations],
-        [record.ids[number] for number in keep],
+        boxes=[record.boxes[number] for number in keep],
+        labels=[record.labels[number] for number in keep],
+        crowd=[False] * len(keep),
+        areas=[record.areas[number] for number in keep],
+        reasons=[None] * len(keep),
+        segmentations=[record.segmentations[number] for number in keep if record.segmentations],
+        ids=[record.ids[number] for number in keep],
+        reach=record.reach,
     )

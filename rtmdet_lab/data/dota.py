@@ -1,16 +1,10 @@
-"""Reads DOTA label files: one text file per image, one object per line as x1 y1 x2 y2 x3 y3 x4 y4 class difficulty.
-
-HRSC and any other set written that way go through the same reader. What a line can have wrong (not eight numbers, no area,
-an unknown class) is refused with the file, the line and the remedy, or left out where ``on_bad`` says so. Corners that cross
-or are not convex, which published files have, are taken by the smallest rectangle around them and counted.
-"""
+"""A data set of images and DOTA label files, as DOTA and HRSC have them: what belongs together, the classes, the boxes."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rtmdet_lab.data.images import IMAGE_SUFFIXES
+from rtmdet_lab.data.coco_file import OUTSIDE, THIN
+from rtmdet_lab.data.folders import visible_files
+from rtmdet_lab.data.foreign import name_folder
+from rtmdet_lab.data.images import IMAGE_SUFFIXES, peek_size
+from rtmdet_lab.data.label_file import LabelFile, read_label_file
+from rtmdet_lab.data.plausibility import judge_places
 from rtmdet_lab.data.reading import Reading
 from rtmdet_lab.errors import DataError, did_you_mean
-from rtmdet_lab.files import require_plain
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
 from rtmdet_lab.structures import ImageMeta, Targets
 from rtmdet_lab.transforms.base import Sample, image_size
@@ -32,107 +30,6 @@ _V10 = (
     *("basketball-court", "storage-tank", "soccer-ball-field", "roundabout", "harbor", "swimming-pool", "helicopter"),
 )
 DOTA_CLASSES = {"1.0": _V10, "1.5": (*_V10, "container-crane"), "2.0": (*_V10, "container-crane", "airport", "helipad")}
-
-_HEADERS = ("imagesource", "gsd")  # what the first two lines of an official file begin with
-_MAX_COORDINATE = 1e6  # pixels; fifty times the largest published image
-_MIN_AREA = 1e-3  # pixels^2 of the largest triangle between corners: under it they lie on a line
-
-
-@dataclass
-class LabelFile:
-    """The objects of one image, in the order of the file, and the lines that could not be used."""
-
-    path: Path
-    quads: np.ndarray  # (G, 8) float64, x1 y1 ... x4 y4 in pixels, as written
-    names: list[str]  # class of each object
-    difficult: np.ndarray  # (G,) bool: any difficulty but 0
-    irregular: np.ndarray  # (G,) bool: corners that cross or are not convex
-    lines: list[int]  # where each object stands, from 1
-    problems: list[str]  # one sentence per line left out, with file and line
-
-
-def read_label_file(path: str | Path, classes: Collection[str] | None = None, on_bad: str = "refuse") -> LabelFile:
-    """Returns the objects of a DOTA label file.
-
-    Header lines, blank lines, Windows line ends and repeated spaces are passed over; a missing difficulty is 0.
-
-    Args:
-        classes: names that may occur; None takes all.
-        on_bad: "refuse" raises on the first line that cannot be used, "skip" lists it in ``problems``.
-
-    Raises:
-        DataError: unreadable, not text, or a line that cannot be used; names the file and the line.
-    """
-    path = Path(path)
-    try:
-        require_plain(path, "label file")
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"label file {path} does not exist") from None
-    except OSError as error:
-        raise DataError(f"cannot read label file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"label file {path} is not text (byte {error.start}): replace it by the original") from error
-    quads, names, difficult, irregular, lines, problems = [], [], [], [], [], []
-    for number, line in enumerate(text.split("\n"), start=1):
-        fields = line.split()
-        if not fields or (not lines and line.strip().lower().startswith(_HEADERS)):
-            continue
-        try:
-            quad, name, flag = _object(fields, classes)
-            odd = _shape(quad)
-        except ValueError as error:
-            problem = f"label file {path}, line {number}: {error}"
-            if on_bad == "refuse":
-                raise DataError(problem) from None
-            problems.append(problem)
-            continue
-        quads.append(quad)
-        names.append(name)
-        difficult.append(flag)
-        irregular.append(odd)
-        lines.append(number)
-    corners = np.array(quads, dtype=np.float64).reshape(-1, 8)
-    return LabelFile(path, corners, names, np.array(difficult, bool), np.array(irregular, bool), lines, problems)
-
-
-def _object(fields: list[str], classes: Collection[str] | None) -> tuple[list[float], str, bool]:
-    """Returns (corners, name, difficult) of a line's fields; raises ValueError with what is wrong."""
-    quad = [_coordinate(field, number) for number, field in enumerate(fields[:8], start=1)]
-    if len(quad) < 8:
-        raise ValueError(f"eight corner coordinates are needed before the class, but there are {len(quad)}")
-    if len(fields) not in (9, 10):
-        kind = "no class" if len(fields) == 8 else f"{len(fields)} fields"
-        raise ValueError(f"{kind}, but a line is x1 y1 x2 y2 x3 y3 x4 y4 class difficulty (a name without spaces)")
-    name, flag = fields[8], fields[9] if len(fields) == 10 else "0"
-    if classes is not None and name not in classes:
-        hint = did_you_mean(name, classes) or f"known are {', '.join(list(classes)[:20])}"
-        raise ValueError(f"class {name!r} is not among the classes: {hint}")
-    if not (flag.isascii() and flag.isdecimal()):
-        raise ValueError(f"difficulty {flag!r} is not a whole number (0 easy, 1 difficult)")
-    return quad, name, bool(flag.strip("0"))
-
-
-def _coordinate(field: str, number: int) -> float:
-    try:
-        value = float(field.replace("_", "?"))  # float() reads 1_0 as 10
-    except ValueError:
-        raise ValueError(f"coordinate {number} is {field!r}: eight numbers are needed before the class") from None
-    if not math.isfinite(value) or abs(value) > _MAX_COORDINATE:
-        raise ValueError(f"coordinate {number} is {field}, which is no place in an image")
-    return value
-
-
-def _shape(quad: Sequence[float]) -> bool:
-    """Returns whether the corners cross or are not convex; raises ValueError where they enclose nothing."""
-    corners = list(zip(quad[::2], quad[1::2], strict=True))
-    turns = []
-    for number in range(4):  # twice the signed areas of all four triangles between corners
-        (ax, ay), (bx, by), (cx, cy) = (corners[(number + step) % 4] for step in range(3))
-        turns.append((bx - ax) * (cy - by) - (by - ay) * (cx - bx))
-    if max(map(abs, turns)) < 2 * _MIN_AREA:
-        raise ValueError("the four corners lie on one line: an object needs an area")
-    return min(turns) < 0 < max(turns)
 
 
 class ImagePair(NamedTuple):
@@ -147,20 +44,22 @@ def find_pairs(images: Path, labels: Path | None) -> tuple[list[ImagePair], list
     """Returns the images of a folder with their label files, by name, and a sentence for each file without a partner.
 
     Raises:
-        DataError: no such folder, or two images of one name.
+        DataError: no such folder, two images of one name, or no label file for any image.
     """
     for what, folder in (("image", images), ("label", labels)):
         if folder is not None and not folder.is_dir():
             raise DataError(f"no {what} folder {folder}: it does not exist or is not a folder")
     by_name: dict[str, Path] = {}
-    for path in sorted(images.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in by_name:
-                raise DataError(f"images {by_name[path.stem]} and {path.name} share a name: rename or remove one of them")
-            by_name[path.stem] = path
+    for path in visible_files(images, IMAGE_SUFFIXES):
+        if path.stem in by_name:
+            raise DataError(f"images {by_name[path.stem]} and {path.name} share a name: rename or remove one of them")
+        by_name[path.stem] = path
     if labels is None:
         return [ImagePair(name, path, None) for name, path in by_name.items()], []
-    texts = {path.stem: path for path in sorted(labels.glob("*.txt")) if not path.name.startswith(".")}
+    texts = {path.stem: path for path in visible_files(labels, (".txt",))}
+    if by_name and not by_name.keys() & texts.keys():
+        kind = name_folder(labels) or f": name the folder with {next(iter(by_name))}.txt and the others"
+        raise DataError(f"label folder {labels} has no label file for any image of {images}{kind}")
     problems = [
         f"image {path} has no label file {labels / name}.txt: add it, empty if nothing is on the image"
         for name, path in by_name.items()
@@ -168,6 +67,62 @@ def find_pairs(images: Path, labels: Path | None) -> tuple[list[ImagePair], list
     ]
     problems += [f"label file {path} has no image in {images}" for name, path in texts.items() if name not in by_name]
     return [ImagePair(name, path, texts[name]) for name, path in by_name.items() if name in texts], problems
+
+
+@dataclass
+class LabelledImages:
+    """What a folder of images and one of label files hold together, before classes are chosen."""
+
+    pairs: list[ImagePair]
+    files: list[LabelFile]  # as many
+    boxes: list[torch.Tensor]  # per image (G, 5) float32, le90, of all its lines
+    reasons: list[list[str | None]]  # per image and object: why it cannot be learned, None: it can
+    problems: list[str]  # files without partner and lines that cannot be used, one sentence each
+    doubts: list[str]  # what may be wrong
+
+    @property
+    def dropped(self) -> Counter:
+        """Counts objects that cannot be learned by their reason."""
+        return Counter(reason for reasons in self.reasons for reason in reasons if reason)
+
+
+def read_labelled(images: Path, labels: Path, classes: Sequence[str] | None = None) -> LabelledImages:
+    """Returns the content of a set, checked; checks, training and scoring read it here.
+
+    Args:
+        classes: names that label files may hold, as :func:`vocabulary` has them; None takes all.
+
+    Raises:
+        DataError: not usable as a whole: no such folder, files of another tool, objects that lie outside their images.
+    """
+    pairs, problems = find_pairs(images, labels)
+    files = [read_label_file(pair.labels, vocabulary(classes), on_bad="skip") for pair in pairs]
+    bad = [problem for file in files for problem in file.problems]
+    kind = name_folder(labels) if bad and not any(file.names for file in files) else ""
+    if kind:
+        raise DataError(f"label folder {labels} has no DOTA label files{kind}")
+    boxes = [to_le90(quads_to_rboxes(torch.from_numpy(file.quads))).to(torch.float32) for file in files]
+    sizes = [peek_size(pair.image, file.reach) or (np.nan, np.nan) for pair, file in zip(pairs, files, strict=True)]
+    refusal, doubts = _judge(files, sizes)
+    if refusal:
+        raise DataError(f"label folder {labels}: {refusal}")
+    reasons = [_reasons(*one) for one in zip(files, boxes, sizes, strict=True)]
+    return LabelledImages(pairs, files, boxes, reasons, problems + bad, doubts)
+
+
+def _judge(files: Sequence[LabelFile], sizes: Sequence[tuple[float, float]]) -> tuple[str | None, list[str]]:
+    around = np.concatenate([file.around for file in files]) if files else np.zeros((0, 4))
+    around[:, 2:] -= around[:, :2]
+    counts = [len(file.names) for file in files]
+    verdict = judge_places(around, np.repeat(np.array(sizes, dtype=np.float64).reshape(-1, 2), counts, axis=0))
+    return verdict.refusal, verdict.doubts
+
+
+def _reasons(file: LabelFile, boxes: torch.Tensor, size: tuple[float, float]) -> list[str | None]:
+    x1, y1, x2, y2 = file.around.T
+    outside = (x1 >= size[1]) | (y1 >= size[0]) | (x2 <= 0) | (y2 <= 0)  # NaN compares false
+    thin = boxes[:, 2:4].min(1).values.numpy() < 1 if len(boxes) else np.zeros(0, bool)
+    return [OUTSIDE if out else THIN if flat else None for out, flat in zip(outside, thin, strict=True)]
 
 
 def choose_classes(found: Iterable[str]) -> tuple[str, ...]:
@@ -219,36 +174,42 @@ class DotaDataset:
         self.training = training
         self.reading = Reading()
         self.title = str(folder)
-        pairs, problems = find_pairs(Path(images), folder)
-        files = [read_label_file(pair.labels, vocabulary(classes), on_bad="skip") for pair in pairs]
-        problems += [problem for file in files for problem in file.problems]
-        _answer(problems, on_bad, folder)
-        found = {name for file in files for name in file.names}
+        read = read_labelled(Path(images), folder, classes)
+        _answer(read.problems, on_bad, folder)
+        for doubt in read.doubts:
+            warnings.warn(f"label folder {folder}: {doubt}", stacklevel=2)
+        found = {name for file in read.files for name in file.names}
         self.classes = _checked(classes, found, folder) if classes is not None else choose_classes(found)
         label_of = {name: label for label, name in enumerate(self.classes)}
-        odd = sum(int(file.irregular.sum()) for file in files)
+        odd = sum(int(file.irregular.sum()) for file in read.files)
         if odd:
             text = f"{odd} objects of {folder} have corners that cross or are not convex: their smallest rectangle is used"
             warnings.warn(text, stacklevel=2)
+        if training and read.dropped:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in read.dropped.items())
+            warnings.warn(f"objects of {folder} that cannot be learned were left out: {reasons}", stacklevel=2)
 
         kept = []
-        for pair, file in zip(pairs, files, strict=True):
-            objects = np.array([name in label_of for name in file.names], dtype=bool)
+        for pair, file, boxes, reasons in zip(read.pairs, read.files, read.boxes, read.reasons, strict=True):
+            chosen = [name in label_of for name in file.names]
+            if training:
+                chosen = [one and reason is None for one, reason in zip(chosen, reasons, strict=True)]
+            objects = np.array(chosen, dtype=bool)
             if objects.any() or not (training and skip_empty):
-                kept.append((pair, file, objects))
+                kept.append((pair, file, boxes, objects))
         if not kept:
-            which = f" with objects of {', '.join(self.classes)}" if training and pairs else ""
+            which = f" with objects of {', '.join(self.classes)}" if training and read.pairs else ""
             raise DataError(
                 f"label folder {folder} has no images{which}: nothing to {'train' if training else 'evaluate'} on"
             )
-        self.pairs = [pair for pair, _, _ in kept]
+        self.pairs = [pair for pair, *_ in kept]
+        self._reach = [file.reach for _, file, *_ in kept]
         # One tensor for all images: loader workers share it, where lists would be copied page by page.
-        self._starts = np.cumsum([0] + [int(objects.sum()) for _, _, objects in kept])
-        quads = np.concatenate([file.quads[objects] for _, file, objects in kept])
-        self._boxes = to_le90(quads_to_rboxes(torch.from_numpy(quads))).to(torch.float32)
-        names = [name for _, file, _ in kept for name in file.names if name in label_of]
+        self._starts = np.cumsum([0] + [int(objects.sum()) for *_, objects in kept])
+        self._boxes = torch.cat([boxes[torch.from_numpy(objects)] for *_, boxes, objects in kept])
+        names = [file.names[row] for _, file, _, objects in kept for row in np.flatnonzero(objects)]
         self._labels = torch.tensor([label_of[name] for name in names], dtype=torch.int64)
-        self._difficult = torch.from_numpy(np.concatenate([file.difficult[objects] for _, file, objects in kept]))
+        self._difficult = torch.from_numpy(np.concatenate([file.difficult[objects] for _, file, _, objects in kept]))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -268,7 +229,7 @@ class DotaDataset:
             DataError: the image cannot be read; names the file.
         """
         pair = self.pairs[index]
-        image, size = self.reading.read(index, pair.image, whole=whole)
+        image, size = self.reading.read(index, pair.image, whole=whole, reach=self._reach[index])
         rows = slice(int(self._starts[index]), int(self._starts[index + 1]))
         target = {
             "boxes": self._boxes[rows].clone(),

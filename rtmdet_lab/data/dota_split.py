@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from typing_extensions import TypedDict
 
-from rtmdet_lab.data.dota import ImagePair, LabelFile, find_pairs, read_label_file
+from rtmdet_lab.data.dota import ImagePair, find_pairs
 from rtmdet_lab.data.dota_windows import (
     SMALLEST_WINDOW,
     WINDOW_SHARE,
@@ -32,6 +32,7 @@ from rtmdet_lab.data.dota_windows import (
 )
 from rtmdet_lab.data.generated.folder import encode_image, map_images
 from rtmdet_lab.data.images import read_image
+from rtmdet_lab.data.label_file import LabelFile, read_label_file
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.files import read_json, write_atomic, write_json
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads

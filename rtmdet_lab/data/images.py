@@ -18,6 +18,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
+from rtmdet_lab.data.exif import SIDEWAYS, is_turned
+from rtmdet_lab.data.tiff import describe_tiff
 from rtmdet_lab.errors import DataError, StorageError
 from rtmdet_lab.files import AWAY, PATIENCE_S, patiently, require_plain
 from rtmdet_lab.transforms.base import image_size, to_image
@@ -37,25 +39,31 @@ _STRIP_PIXELS = 1 << 18  # converted at a time: few enough for a processor's cac
 _limit_lock = threading.Lock()
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> tv_tensors.Image:
+def read_image(
+    path: Path, size: tuple[int, int] | None = None, reach: tuple[float, float] | None = None
+) -> tv_tensors.Image:
     """Returns a (3, H, W) uint8 RGB image, turned upright as its EXIF entry says.
 
     Grey, palette, CMYK and 16-bit files are converted (16-bit by dropping the low byte); transparency is dropped, and of an
     animation all but the first frame.
 
     Args:
-        size: (height, width) its annotations were made for. An image that only fits it without the EXIF turn is left
-            unturned.
+        size: (height, width) its annotations were made for.
+        reach: x, y that its boxes end at. Both decide whether the image is turned
+            (:func:`~rtmdet_lab.data.exif.is_turned`).
 
     Raises:
-        DataError: missing, empty, truncated, not an image, deeper than 16 bits, too large, or of another size; names the
-            file.
+        DataError: missing, empty, truncated, not an image, of other numbers than 8 or 16 bits without sign, too large, or
+            of another size; names the file.
     """
-    return read_reduced(path, size)[0]
+    return read_reduced(path, size, reach=reach)[0]
 
 
 def read_reduced(
-    path: Path, size: tuple[int, int] | None = None, side: int | None = None
+    path: Path,
+    size: tuple[int, int] | None = None,
+    side: int | None = None,
+    reach: tuple[float, float] | None = None,
 ) -> tuple[tv_tensors.Image, tuple[int, int]]:
     """Returns the image as :func:`read_image`, a JPEG file reduced as :func:`reduction` says, and the whole one's (height,
     width).
@@ -64,28 +72,30 @@ def read_reduced(
     transformed back. Sides that do not divide are rounded up.
 
     Args:
-        size: as for :func:`read_image`, of the whole image.
+        size, reach: as for :func:`read_image`, of the whole image.
         side: pixels that the longer side of the reduced image has at least; None reads all images whole.
 
     Raises:
         DataError: as :func:`read_image`.
     """
     data = read_bytes(path)
-    height, width, kind, turned = _header(path, data)
+    height, width, kind, orientation = _header(path, data)
     if width * height > max(_TRUSTED_PIXELS, _PIXELS_PER_BYTE * len(data)):
         raise DataError(
             f"image {path} would unpack {len(data):,} bytes to {width} x {height} pixels, as no photograph does: it is "
             "damaged or made to fill the memory, replace it"
         )
-    upright = (width, height) if turned else (height, width)
-    apply_exif = size is None or upright == tuple(size) or (height, width) != tuple(size)
+    stored = height, width
+    upright = stored[::-1] if orientation in SIDEWAYS else stored
+    apply_exif = is_turned(stored, orientation, size, reach)
     factor = reduction((height, width), side) if kind in _REDUCIBLE else 1
     image = _decode(path, data, kind, apply_exif, factor)
     if factor > 1:
-        found = upright if apply_exif else (height, width)
+        found = upright if apply_exif else stored
     else:
         found = image_size(image)
-    if size is not None and found != tuple(size):
+    # The boxes may have shown that the file has the sides of the picture as it was not annotated.
+    if size is not None and tuple(size) not in (found, found[::-1] if upright != stored else found):
         raise DataError(
             f"image {path} is {found[1]} x {found[0]} pixels but its annotations were made for {size[1]} x {size[0]}: "
             "replace the image or correct its width and height in the annotation file"
@@ -143,25 +153,57 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def image_header(path: Path) -> tuple[int, int]:
-    """Returns (height, width) of the upright image without unpacking it; raises DataError as :func:`read_image`."""
-    height, width, _, turned = _header(path, read_bytes(path))
-    return (width, height) if turned else (height, width)
+def image_header(path: Path, reach: tuple[float, float] | None = None) -> tuple[int, int]:
+    """Returns the (height, width) that :func:`read_image` gives, without unpacking it; raises DataError as it does."""
+    return read_size(*stored_size(path), reach)
+
+
+def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+    """Returns ((height, width) as stored, EXIF orientation); raises DataError as :func:`read_image`."""
+    height, width, _, orientation = _header(path, read_bytes(path))
+    return (height, width), orientation
+
+
+def is_deep(path: Path) -> bool:
+    """Whether an image file has 16 bits of grey; raises DataError as :func:`read_image`."""
+    with _opened(read_bytes(path)) as image:
+        return image.mode.startswith("I")
 
 
 def peek_header(path: Path) -> tuple[tuple[int, int], bool] | None:
     """Returns ((height, width) of the upright image, whether it is JPEG) from a file's beginning; None if unreadable."""
+    found = _peek(path)
+    if found is None:
+        return None
+    height, width, kind, orientation = found
+    return (width, height) if orientation in SIDEWAYS else (height, width), kind in _REDUCIBLE
+
+
+def peek_size(path: Path, reach: tuple[float, float] | None) -> tuple[int, int] | None:
+    """Returns the (height, width) that :func:`read_image` gives, from a file's beginning; None if unreadable."""
+    found = _peek(path)
+    return None if found is None else read_size(found[:2], found[3], reach)
+
+
+def read_size(stored: tuple[int, int], orientation: int, reach: tuple[float, float] | None) -> tuple[int, int]:
+    """Returns the (height, width) of an image without a size in its annotations, turned as its boxes say."""
+    return stored[::-1] if orientation in SIDEWAYS and is_turned(stored, orientation, None, reach) else stored
+
+
+def _peek(path: Path) -> tuple[int, int, str, int] | None:
     try:
         require_plain(path, "image")
         with path.open("rb") as file:
-            height, width, kind, turned = _header(path, file)
+            return _header(path, file)
     except (DataError, OSError, ValueError):  # the last one: a zero byte in the name
         return None
-    return (width, height) if turned else (height, width), kind in _REDUCIBLE
 
 
-def _header(path: Path, data: bytes | BinaryIO) -> tuple[int, int, str, bool]:
-    """Returns (height, width, format, whether EXIF swaps the sides) as stored."""
+def _header(path: Path, data: bytes | BinaryIO) -> tuple[int, int, str, int]:
+    """Returns (height, width, format, EXIF orientation) as stored."""
+    odd = describe_tiff(data)
+    if odd:
+        raise DataError(f"image {path} is a TIFF of {odd}: convert it to 8 bits, or 16 bits without sign")
     try:
         with _opened(data) as image:
             width, height = image.size
@@ -176,7 +218,7 @@ def _header(path: Path, data: bytes | BinaryIO) -> tuple[int, int, str, bool]:
         raise DataError(
             f"image {path} is {width} x {height} pixels, more than the {MAX_PIXELS:,} that are accepted: cut it into parts"
         )
-    return height, width, kind, orientation in (5, 6, 7, 8)
+    return height, width, kind, orientation
 
 
 def _opened(data: bytes | BinaryIO) -> Image.Image:

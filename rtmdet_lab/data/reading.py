@@ -30,12 +30,18 @@ class Reading:
     cache: ImageCache | None = None
 
     def read(
-        self, index: int, path: Path, size: tuple[int, int] | None = None, whole: bool = False
+        self,
+        index: int,
+        path: Path,
+        size: tuple[int, int] | None = None,
+        whole: bool = False,
+        reach: tuple[float, float] | None = None,
     ) -> tuple[tv_tensors.Image, tuple[int, int]]:
         """Returns image number ``index`` and the (height, width) of the whole one, which its annotations are made for.
 
         Args:
             size: (height, width) of the annotation file, None where it does not say.
+            reach: x, y that the boxes end at; it and the size tell whether the image is read turned.
             whole: do not reduce.
 
         Raises:
@@ -47,7 +53,7 @@ class Reading:
             cache = None
         found = None if cache is None else cache.get(index)
         if found is None:
-            found = read_reduced(path, size, None if whole else self.side)
+            found = read_reduced(path, size, None if whole else self.side, reach)
             # An exception is never kept: of a JPEG under another name the cache does not know that it is one.
             if cache is not None and not exception:
                 cache.put(index, found[0])

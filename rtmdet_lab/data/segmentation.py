@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from rtmdet_lab.data.plausibility import AGREEMENT, disagreement
+from rtmdet_lab.fields import MAX_COORDINATE, is_number
 from rtmdet_lab.geometry.masks import Polygons, decode_segmentation
 from rtmdet_lab.geometry.tracing import mask_to_polygons
-
-_MAX_COORDINATE = 1e6  # pixels; pycocotools walks along every edge, and crashes where it is too long for it
-LEAST_AGREEMENT = 0.1  # IoU of the annotated box with the box around the polygons; below, one of the two is wrong
 
 
 def to_polygons(segmentation: Any, size: tuple[int, int]) -> Polygons:
@@ -18,6 +18,18 @@ def to_polygons(segmentation: Any, size: tuple[int, int]) -> Polygons:
     if isinstance(segmentation, Mapping):
         return mask_to_polygons(decode_segmentation(segmentation, size))
     return segmentation
+
+
+def without_scraps(segmentation: Any) -> tuple[Any, int]:
+    """Returns a segmentation without polygons of fewer than three points, and their number.
+
+    Drawing tools leave such parts beside good ones; the published loader drops them, too. Where there are no others, all
+    stay, and :func:`segmentation_problem` names them.
+    """
+    if not isinstance(segmentation, list):
+        return segmentation, 0
+    kept = [part for part in segmentation if not (isinstance(part, list) and len(part) < 6 and all(map(is_number, part)))]
+    return (kept, len(segmentation) - len(kept)) if kept else (segmentation, 0)
 
 
 def segmentation_problem(segmentation: Any, bbox: Sequence[float], size: tuple[int, int] | None) -> str | None:
@@ -28,26 +40,36 @@ def segmentation_problem(segmentation: Any, bbox: Sequence[float], size: tuple[i
         size: (height, width) of the image, None where it is not known.
     """
     if isinstance(segmentation, Mapping):
-        return _run_length_problem(segmentation, size)
+        problem = _run_length_problem(segmentation, size)
+    else:
+        problem = _polygon_problem(segmentation, size)
+    if problem:
+        return problem
+    around = outline_box(segmentation)
+    if around is None:
+        return None
+    iou = disagreement(np.array([bbox], dtype=np.float64), np.array([around], dtype=np.float64))[0]
+    if iou < AGREEMENT:
+        kind = "run lengths" if isinstance(segmentation, Mapping) else "a polygon"
+        return f"has {kind} that disagrees with its bbox (IoU {iou:.2f})"
+    return None
+
+
+def _polygon_problem(segmentation: Any, size: tuple[int, int] | None) -> str | None:
     if not isinstance(segmentation, list) or not segmentation:
         return "has no segmentation: polygons or run lengths are needed for the task 'instance'"
     for part in segmentation:
-        if not isinstance(part, list) or len(part) % 2 or not all(_is_number(value) for value in part):
+        if not isinstance(part, list) or len(part) % 2 or not all(map(is_number, part)):
             return "has a polygon that is not a list of finite x, y pairs"
         if len(part) < 6:
             return f"has a polygon of {len(part) // 2} points, but at least 3 are needed"
     x = [value for part in segmentation for value in part[::2]]
     y = [value for part in segmentation for value in part[1::2]]
     far = max(x + y, key=abs)
-    if abs(far) > _MAX_COORDINATE:
+    if abs(far) > MAX_COORDINATE:  # pycocotools walks along every edge, and crashes where it is too long for it
         return f"has a polygon with the coordinate {far:g}, which is no place in an image"
     if size is not None and (min(x) >= size[1] or min(y) >= size[0] or max(x) <= 0 or max(y) <= 0):
         return "has a polygon outside of its image"
-    # A pixel of slack to each side: thin objects are often drawn as a line.
-    around = (min(x) - 1, min(y) - 1, max(x) + 1, max(y) + 1)
-    box = (bbox[0] - 1, bbox[1] - 1, bbox[0] + bbox[2] + 1, bbox[1] + bbox[3] + 1)
-    if _iou(around, box) < LEAST_AGREEMENT:
-        return "has a polygon that disagrees with its bbox"
     return None
 
 
@@ -67,6 +89,61 @@ def _run_length_problem(segmentation: Mapping[str, Any], size: tuple[int, int] |
     if sum(counts) != own[0] * own[1]:
         return f"has run lengths of {sum(counts)} pixels in all, but {own[0]} x {own[1]} are needed"
     return None
+
+
+def outline_box(segmentation: Any) -> tuple[float, float, float, float] | None:
+    """Returns x1 y1 x2 y2 around a segmentation; None where there is nothing to go by.
+
+    Nothing is checked: of a malformed segmentation, which a detector does not read, comes None or some box.
+    """
+    try:
+        if isinstance(segmentation, Mapping):
+            return _run_length_box(segmentation)
+        x = [value for part in segmentation for value in part[::2]]
+        y = [value for part in segmentation for value in part[1::2]]
+        around = float(min(x)), float(min(y)), float(max(x)), float(max(y))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return around if around[0] < around[2] and around[1] < around[3] else None
+
+
+def outline_area(segmentation: Any) -> float | None:
+    """Returns a segmentation's area in pixels^2, as COCO has it: of polygons by their corners, of run lengths by counting.
+
+    None where it has none or is malformed.
+    """
+    try:
+        if isinstance(segmentation, Mapping):
+            return float(sum(_counts(segmentation)[1::2])) or None
+        area = 0.0
+        for part in segmentation:
+            x, y = np.array(part[::2], dtype=np.float64), np.array(part[1::2], dtype=np.float64)
+            area += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return area if 0 < area < np.inf else None
+
+
+def _run_length_box(segmentation: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """Returns x1 y1 x2 y2 around the pixels of run lengths, which go down column by column."""
+    height = segmentation["size"][0]
+    ends = np.cumsum(_counts(segmentation))
+    starts, ends = ends[::2][: len(ends) // 2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if not len(starts):
+        return None
+    several = starts // height < (ends - 1) // height  # runs over the foot of a column reach its top and its foot
+    top = 0 if several.any() else (starts % height).min()
+    foot = height if several.any() else ((ends - 1) % height).max() + 1
+    return float((starts // height).min()), float(top), float(((ends - 1) // height).max() + 1), float(foot)
+
+
+def _counts(segmentation: Mapping[str, Any]) -> list[int]:
+    counts = segmentation.get("counts")
+    counts = _unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(counts, list):
+        raise ValueError("no run lengths")
+    return counts
 
 
 def _unpacked(text: str) -> list[int] | None:
@@ -91,13 +168,3 @@ def _unpacked(text: str) -> list[int] | None:
         counts.append(value + (counts[-2] if len(counts) > 2 else 0))
         value = shift = 0
     return None if shift else counts
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0) * max(height, 0)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from rtmdet_lab.analysis.corrections import write_corrected_coco, write_corrected_labels
 from rtmdet_lab.analysis.doubts import DOUBTS, chosen_doubts, correction_of, find_doubts
 from rtmdet_lab.analysis.errors import Errors, find_errors
-from rtmdet_lab.data.dota import read_label_file
+from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
 

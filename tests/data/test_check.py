@@ -42,6 +42,8 @@ def test_sound_set_is_counted(images):
         "classes": [{"class": "wide", "objects": 2}, {"class": "tall", "objects": 1}],
         "left_out": {},
         "problems": [],
+        "doubts": [],
+        "notes": [],
     }
 
 
@@ -136,7 +138,7 @@ SQUARE = [8.0, 8.0, 40.0, 8.0, 40.0, 24.0, 8.0, 24.0]  # the outline of made ann
     ("segmentation", "words"),
     [
         ([SQUARE[:4]], "a polygon of 2 points"),
-        ([SQUARE, [1.0, 1.0]], "a polygon of 1 points"),
+        ([[1.0, 1.0]], "a polygon of 1 points"),
         ([[value + 100 for value in SQUARE]], "outside of its image"),
         ([[value + 24 for value in SQUARE]], "disagrees with its bbox"),
         ([[8.0, 8.0, 40.0, float("nan"), 40.0, 24.0]], "finite x, y pairs"),

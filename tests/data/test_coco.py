@@ -6,7 +6,6 @@ import json
 import math
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +151,7 @@ def test_missing_file_and_folder_in_its_place(path):
     path.mkdir()
     with pytest.raises(DataError) as error:
         read_coco(path)
-    assert_one_sentence(error.value, str(path), "cannot read")
+    assert_one_sentence(error.value, str(path), "is a folder", "COCO file")
 
 
 @pytest.mark.parametrize(
@@ -203,9 +202,34 @@ def test_repeated_category_id_is_named(path):
     refused(path, content([image(1)], [], [{"id": 4, "name": "a"}, {"id": 4, "name": "b"}]), "category id 4", "twice")
 
 
-def test_repeated_class_name_is_refused(path):
-    # Two categories of one name cannot be told apart by name: choosing the class would silently lose one of them.
-    refused(path, content([image(1)], [], [{"id": 4, "name": "car"}, {"id": 5, "name": "car"}]), "'car'")
+def test_two_classes_of_one_name_with_objects_are_refused(path):
+    # They cannot be told apart by name: choosing the class would silently lose one of them.
+    known = [{"id": 4, "name": "car"}, {"id": 5, "name": "car"}]
+    refused(path, content([image(1)], [annotation(1, 1, 4), annotation(2, 1, 5)], known), "'car'", "id 4 with 1", "id 5")
+
+
+@pytest.mark.parametrize("used", [4, 5])
+def test_unused_class_of_the_same_name_is_left_out_with_a_word(path, used):
+    known = [{"id": 4, "name": "car"}, {"id": 5, "name": "car"}, {"id": 6, "name": "bus"}]
+    write_annotations(path, content([image(1)], [annotation(1, 1, used)], known))
+    file = read_coco(path)
+    assert (set(file.classes), len(file.classes)) == ({"car", "bus"}, 2)
+    assert file.category_ids[file.classes.index("car")] == used
+    assert_one_sentence(file.notes[0], "'car'", f"id {9 - used}", "left out")
+
+
+def test_root_that_only_groups_others_is_left_out_unless_it_is_chosen(path):
+    known = [{"id": 0, "name": "fruit", "supercategory": "none"}, {"id": 1, "name": "fig", "supercategory": "fruit"}]
+    write_annotations(path, content([image(1)], [annotation(1, 1, 1)], known))
+    file = read_coco(path)
+    assert file.classes == ("fig",)
+    assert_one_sentence(file.notes[0], "'fruit'", "id 0", "left out")
+    assert read_coco(path, ["fruit", "fig"]).classes == ("fruit", "fig")
+    write_annotations(path, content([image(1)], [annotation(1, 1, 1), annotation(2, 1, 0)], known))
+    assert read_coco(path).classes == ("fruit", "fig")
+    person = [{"id": 1, "name": "person", "supercategory": "person"}, {"id": 3, "name": "car", "supercategory": "vehicle"}]
+    write_annotations(path, content([image(1)], [annotation(1, 1, 3)], person))
+    assert read_coco(path).classes == ("person", "car"), "a group of its own name, as in COCO"
 
 
 @pytest.mark.parametrize(
@@ -274,7 +298,22 @@ def test_class_named_twice_is_refused(path):
         ({"bbox": [1, 2, 3, -0.5]}, "negative size"),
         ({"area": math.nan}, "area"),
         ({"area": "large"}, "area"),
-        ({"area": None}, "area"),
+        ({"area": "512"}, "area '512'"),
+        ({"area": True}, "area True"),
+        ({"area": [9]}, "area [9]"),
+        ({"area": -math.inf}, "area -inf"),
+        ({"bbox": [1, 2, 3, 1e300]}, "no place in an image"),
+        ({"bbox": {"x": 1}}, "four finite numbers"),
+        ({"iscrowd": "maybe"}, "iscrowd 'maybe'"),
+        ({"iscrowd": 2}, "iscrowd 2"),
+        ({"iscrowd": -1}, "iscrowd -1"),
+        ({"iscrowd": math.nan}, "iscrowd nan"),
+        ({"iscrowd": []}, "iscrowd []"),
+        ({"iscrowd": 10**400}, "iscrowd"),
+        ({"ignore": "2"}, "ignore '2'"),
+        ({"ignore": {}}, "ignore {}"),
+        ({"image_id": True}, "image True"),
+        ({"category_id": 2**70}, "whole number"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -332,10 +371,19 @@ def test_objects_without_area_or_outside_are_counted_by_reason(path):
         annotation(4, 1, bbox=(0, -9, 5, 9)),  # ends at the upper border
         annotation(5, 1, bbox=(-5, -5, 6, 6)),  # one pixel is inside
         annotation(6, 1, bbox=(60, 60, 50, 50)),
+        *(annotation(number, 1) for number in range(7, 12)),
+        annotation(12, 1, bbox=(5, 5, 0.9, 9)),
+        annotation(13, 1, ignore=1),
+        annotation(14, 1, ignore="1"),
     ]
     write_annotations(path, content([image(1)], entries))
     file = read_coco(path)
-    assert dict(file.dropped) == {"without area": 2, "outside their image": 2}
+    assert dict(file.dropped) == {
+        "without area": 2,
+        "outside their image": 2,
+        "thinner than a pixel": 1,
+        "marked ignore": 2,
+    }
     assert file.problems == []
 
 
@@ -352,13 +400,13 @@ ODD = [
     annotation(2, 1, 7, bbox=(5, 5, 40, 40), iscrowd=1),
     annotation(3, 1, bbox=(5, 5, 0.5, 9)),
     annotation(4, 1, bbox=(70, 5, 9, 9)),
-    annotation(5, 1, bbox=(5, 5, 9, 9), area=0),
+    annotation(5, 1, bbox=(5, 5, 9, 9), area=0, ignore=1),
     annotation(6, 2, 7, bbox=(5, 5, 9, 9), iscrowd=1),
 ]
 
 
 def test_training_leaves_out_crowds_specks_and_images_without_objects(images, path):
-    with pytest.warns(UserWarning, match="1 outside their image"):
+    with pytest.warns(UserWarning, match="1 thinner than a pixel, 1 outside their image"):
         data = open_set(images, path, ODD, training=True)
     assert [record.image_id for record in data.records] == [1]
     _, target = data.load(0)
@@ -368,14 +416,13 @@ def test_training_leaves_out_crowds_specks_and_images_without_objects(images, pa
 
 
 def test_evaluation_keeps_everything_that_the_benchmark_counts(images, path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.warns(UserWarning, match="1 objects have an area of 0 or less"):
         data = open_set(images, path, ODD)
     assert len(data) == 4
     _, target = data.load(0)
     assert len(target["labels"]) == 5
     assert target["ignore"].tolist() == [False, True, False, False, False]
-    assert target["areas"].tolist() == [512, 1600, 4.5, 81, 0]
+    assert target["areas"].tolist() == [512, 1600, 4.5, 81, 81]
     assert data.load(2)[1]["boxes"].shape == (0, 4)
 
 

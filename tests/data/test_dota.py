@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rtmdet_lab.data.dota import DOTA_CLASSES, DotaDataset, choose_classes, read_label_file
+from rtmdet_lab.data.dota import DOTA_CLASSES, DotaDataset, choose_classes
+from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from rtmdet_lab.data import dota_split
-from rtmdet_lab.data.dota import DotaDataset, read_label_file
+from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.dota_split import split_dota
 from rtmdet_lab.data.dota_windows import Window, lay_windows, merge_windows, parse_window_name, shares_inside
+from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.geometry.rotated import rotated_nms
 from rtmdet_lab.structures import Detections, ImageMeta

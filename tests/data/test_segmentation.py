@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.generated import generate_scenes
-from rtmdet_lab.data.segmentation import segmentation_problem
+from rtmdet_lab.data.segmentation import outline_area, outline_box, segmentation_problem
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.coco import CocoEvaluator, evaluate_coco
 from rtmdet_lab.structures import Detections, Targets
@@ -64,7 +64,7 @@ UNCOMPRESSED = {"size": [HEIGHT, WIDTH], "counts": [34, 6, 10, 6, 10, 6, 10, 6, 
     ("segmentation", "pixels"),
     [
         ([SQUARE], 36),
-        ([SQUARE[:], [10.0, 10.0, 12.0, 10.0, 12.0, 12.0, 10.0, 12.0]], 40),
+        ([SQUARE[:], [8.0, 8.0, 10.0, 8.0, 10.0, 10.0, 8.0, 10.0]], 40),
         (UNCOMPRESSED, 36),
         (compressed(ring()), 32),
     ],
@@ -128,13 +128,24 @@ def test_run_lengths_are_held_against_the_image_where_the_file_has_no_size(train
     assert_one_sentence(caught.value, str(path), "a.png", "[17, 20]", "[16, 20]")
 
 
+def found_any(run_lengths: dict) -> bool:
+    return bool(coco_mask.area(run_lengths))
+
+
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
 def test_sound_compressed_run_lengths_are_never_refused(density):
     rng = np.random.default_rng(int(100 * density))
     for _ in range(30):
         height, width = rng.integers(1, 300, 2).tolist()
         found = compressed((rng.random((height, width)) < density).astype(np.uint8))
-        assert segmentation_problem(found, BBOX, (height, width)) is None
+        bbox = coco_mask.toBbox(found).tolist()
+        assert segmentation_problem(found, bbox, (height, width)) is None
+        around = outline_box(found)
+        assert (around is None) == (not found_any(found))
+        if around is not None:
+            x, y, box_width, box_height = bbox
+            assert around == (x, y, x + box_width, y + box_height)
+        assert (outline_area(found) or 0) == coco_mask.area(found)
 
 
 def test_crowds_are_scored_as_ignored_and_never_learned(tmp_path):

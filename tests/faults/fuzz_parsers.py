@@ -161,7 +161,8 @@ def _labels(folder: Path) -> Callable[[bytes], None]:
     import numpy as np
     import torch
 
-    from rtmdet_lab.data.dota import choose_classes, read_label_file
+    from rtmdet_lab.data.dota import choose_classes
+    from rtmdet_lab.data.label_file import read_label_file
     from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
 
     path = folder / "P1.txt"
