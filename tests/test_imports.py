@@ -47,6 +47,7 @@ FLOORS = {
     "paper_items": 5,
     "effective": 5,
     "notebook": 5,
+    "forecast": 5,
     "explore": 5,
     "export": 5,
     "variants": 6,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share each batch, one per GPU (1)")
     parser.add_argument(
-        "--auto-batch", action="store_true", help="find the batch a GPU holds; train.accumulate keeps the effective one"
+        "--auto-batch", action="store_true", help="keep the published effective batch, by accumulating what the memory holds"
     )
     add_data_policy(parser)
     parser.set_defaults(on_bad=None)  # not given: refuse, or what a resumed run had
@@ -80,13 +82,28 @@ def run(args: argparse.Namespace) -> None:
 
 
 def chosen_config(args: argparse.Namespace) -> Any:
-    """Returns the configuration of the run, with the batch that fits where that is asked for."""
-    config = build_config(args)
-    if not args.auto_batch:
-        return config
-    from rtmdet_lab.auto_batch import fitting_config
+    """Returns the configuration of the run, with a batch that fits; says what the training will need."""
+    from rtmdet_lab.auto_batch import asks_for_batch, planned_config
 
-    return fitting_config(config, args.out, args.device, args.processes)
+    config = build_config(args)
+    silent = args.progress == "silent"
+    return planned_config(
+        config,
+        args.out,
+        args.device,
+        args.processes,
+        asked=args.auto_batch or asks_for_batch(parse_overrides(args.set)),
+        command=" ".join(_words_of_model_and_data(args)),
+        note=(lambda _: None) if silent else lambda line: print(line, flush=True),
+    )
+
+
+def _words_of_model_and_data(args: argparse.Namespace) -> Iterator[str]:
+    """Yields the words of the call that say what is trained on what, and where to."""
+    yield "rtmdet-lab train"
+    for name in ("model", "data", "out", "train_images", "train_annotations", "val_images", "val_annotations"):
+        if getattr(args, name) is not None:
+            yield f"--{name.replace('_', '-')} {shlex.quote(str(getattr(args, name)))}"
 
 
 def build_config(args: argparse.Namespace) -> Any:

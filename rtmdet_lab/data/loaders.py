@@ -181,6 +181,11 @@ class TrainSampler(Sampler[list[SampleKey]]):
     ) -> None:
         if batch_size % world_size:
             raise DataError(f"train.batch_size {batch_size} does not divide over {world_size} processes")
+        if batch_size > length * repeat:  # a step would learn an image twice
+            raise DataError(
+                f"train.batch_size is {batch_size}, but an epoch has {length * repeat} images: lower it, or raise "
+                "data.repeat"
+            )
         self.length, self.repeat, self.seed = length, repeat, seed
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.epoch = 0
