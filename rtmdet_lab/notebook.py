@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError, did_you_mean
 from rtmdet_lab.escaping import for_table
+from rtmdet_lab.shipped import checkout
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -28,12 +30,15 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
     Args:
         cells: sources of the cells run so far; by default those of the running kernel.
 
+    In a kernel, a default path that begins with ``../`` is made one of the folder :func:`home`, wherever the kernel runs.
+
     Raises:
         UnknownNameError: an injected name that is not declared; the nearest is suggested.
         SettingTypeError: an injected value of another type than the declared one.
         SettingError: the notebook has no parameters cell.
     """
-    if cells is None:
+    running = cells is None
+    if running:
         cells = _executed_cells()
         show_tables_plain(sys.modules["IPython"].get_ipython())
     declared = [cell for cell in cells if cell.lstrip().startswith(DECLARED)]
@@ -47,7 +52,29 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
             hint = f"{did_you_mean(name, known)} this notebook has {', '.join(known)}".lstrip()
             raise UnknownNameError(f"no parameter {name!r}: {hint}")
         _check_type(name, value, known[name])
-    return known | given
+    defaults = {name: default_path(value) for name, value in known.items() if _leads_up(value)} if running else {}
+    defaults = {name: value for name, value in defaults.items() if name not in given}
+    if defaults:
+        sys.modules["IPython"].get_ipython().user_ns.update(defaults)
+    return known | defaults | given
+
+
+def home() -> Path:
+    """Returns the folder in which notebooks keep ``data/`` and ``runs/``: the checkout's.
+
+    Where the package was installed without one: the folder above a ``notebooks`` folder, else the one the kernel runs in.
+    """
+    here = Path.cwd()
+    return checkout() or (here.parent if here.name == "notebooks" else here)
+
+
+def default_path(path: str) -> str:
+    """Returns a path that begins with ``../``, as seen from the notebooks, as seen from where the kernel runs."""
+    return os.path.relpath(home() / path.removeprefix("../"))
+
+
+def _leads_up(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("../")
 
 
 def show_tables_plain(shell: InteractiveShell) -> None:

@@ -20,6 +20,7 @@ VERBS = {
     "eval": ("rtmdet_lab.cli.evaluate", "score a checkpoint on an annotated set"),
     "predict": ("rtmdet_lab.cli.predict", "detect objects in images and draw them"),
     "export": ("rtmdet_lab.cli.export", "write a model for another runtime and compare it there"),
+    "notebook": ("rtmdet_lab.cli.notebook", "run a notebook unattended, with parameters"),
     "sweep": ("rtmdet_lab.cli.sweep", "train every row of a table with every seed, or what is missing of it"),
     "report": ("rtmdet_lab.cli.report", "compare the published tables with what is built here"),
     "browse": ("rtmdet_lab.cli.browse", "look at what runs found and missed in FiftyOne's App"),

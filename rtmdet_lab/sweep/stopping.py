@@ -13,7 +13,7 @@ STOPPED = 128 + signal.SIGTERM  # exit code
 
 
 class KernelStop:
-    """Passes SIGTERM on to the kernel of a worker's notebook, and ends the worker where no kernel runs.
+    """Passes SIGTERM on to the kernel of a notebook, and ends this process where no kernel runs.
 
     The training loop in the kernel answers by saving its state and ending its cell, so papermill writes the notebook as of
     any failed cell; elsewhere the kernel just ends. Kernels live in a session of their own: signals to the worker's process
@@ -24,9 +24,10 @@ class KernelStop:
         self.asked = False
         self.manager: Any = None  # jupyter_client's, while a notebook runs
 
-    def listen(self) -> None:
-        """Takes over SIGTERM; call it in the main thread."""
-        signal.signal(signal.SIGTERM, self._note)
+    def listen(self, *signals: int) -> None:
+        """Takes over the signals, SIGTERM where none is named; call it in the main thread."""
+        for signum in signals or (signal.SIGTERM,):
+            signal.signal(signum, self._note)
 
     def follow_parent(self) -> None:
         """Stops this process when the one that started it is gone: nothing trains on behind a sweep that was killed."""
@@ -58,5 +59,5 @@ class KernelStop:
         self.asked = True
         kernel = getattr(getattr(self.manager, "provisioner", None), "process", None)
         if kernel is None:
-            raise SystemExit(STOPPED)
+            raise SystemExit(128 + signum)
         kernel.send_signal(signal.SIGTERM)
