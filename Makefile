@@ -36,8 +36,7 @@ install: $(STAMP)
 demo: install
 	@echo "drawing a data set, training on it and writing the notebook with the results: about 5 minutes"
 	@mkdir -p $(DEMO)
-	@cd notebooks && ../$(BIN)/papermill 00_quickstart.ipynb ../$(DEMO)/00_quickstart.ipynb \
-	  --kernel python3 --log-output --no-progress-bar -p out_dir ../$(DEMO)
+	@$(BIN)/python -m rtmdet_lab.cli notebook 00_quickstart $(DEMO)/00_quickstart.ipynb -p out_dir $(DEMO)
 	@echo
 	@echo "executed notebook  $(DEMO)/00_quickstart.ipynb   (look at it with: make lab)"
 	@echo "figures            $(DEMO)/figures/"
@@ -66,7 +65,7 @@ lint: install
 	$(BIN)/ruff format --check .
 
 lab: install
-	$(BIN)/jupyter lab --notebook-dir=notebooks --ip=$(LAB_IP)
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks --ip=$(LAB_IP)
 
 clean:
 	rm -rf $(VENV) runs data build *.egg-info

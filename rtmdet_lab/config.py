@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError
+from rtmdet_lab.other_names import meant_setting
 
 TaskName = Literal["detection", "instance", "rotated"]
 Size = Literal["nano", "tiny", "s", "m", "l", "x"]
@@ -378,6 +379,8 @@ def _replaced(config: Any, path: str, full_name: str, value: Any) -> Any:
 
 def _suggestion(config: Any, path: str, full_name: str) -> str:
     prefix = full_name[: len(full_name) - len(path)]
+    if meant := meant_setting(full_name):
+        return f": {meant}"
     names = [name for name, _ in iter_settings(config)]
     # A setting is often remembered by its last word only: compare both the whole path and that word.
     near = difflib.get_close_matches(path, names, n=1, cutoff=0.6)

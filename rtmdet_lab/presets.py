@@ -11,6 +11,7 @@ from typing import Any
 
 from rtmdet_lab.config import AugmentConfig, ExperimentConfig, LossConfig, ModelConfig, Sharing, Size, TaskName, TestConfig
 from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
+from rtmdet_lab.other_names import meant_model
 
 STRIDES = (8, 16, 32)
 STEM_AND_STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # before scaling with the width multiplier
@@ -99,7 +100,7 @@ def parse_model_name(name: str) -> tuple[TaskName, Size]:
             if name == TASK_PREFIX[task] + size:
                 return task, size
 
-    hint = f"{did_you_mean(name, model_names(), cutoff=0.4)} known are {', '.join(model_names())}".lstrip()
+    hint = f"{did_you_mean(meant_model(name), model_names(), cutoff=0.4)} known are {', '.join(model_names())}".lstrip()
     raise UnknownNameError(f"no model {name!r}: {hint}")
 
 

@@ -22,6 +22,7 @@ FLOORS = {
     "children": 0,
     "shipped": 0,
     "fields": 0,
+    "other_names": 0,
     "config": 0,
     "presets": 0,
     "schema": 0,

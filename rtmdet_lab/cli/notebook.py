@@ -43,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
     parameters = given_parameters(args.p, args.y)
     stop = KernelStop()
     stop.listen(signal.SIGINT, signal.SIGTERM)
-    options: dict[str, Any] = {"kernel_name": "python3", "progress_bar": False, "kernel_manager_class": stop.manager_class()}
+    options: dict[str, Any] = {
+        "kernel_name": "python3",
+        "language": "python",
+        "progress_bar": False,
+        "kernel_manager_class": stop.manager_class(),
+    }
     options |= {"stdout_file": sys.stdout, "stderr_file": sys.stderr}
     try:
         papermill.execute_notebook(str(source), str(args.out), parameters, **options)

@@ -133,10 +133,10 @@ class LiveCurves(PlainText):
         import ipywidgets as widgets
         from IPython.display import display
 
-        self.status = widgets.HTML()
+        self.status, self.notes = widgets.HTML(), widgets.HTML()
         self.curves = widgets.Output()
         self.bar = widgets.FloatProgress(value=0, min=0, max=1, layout=widgets.Layout(width="100%"))
-        display(widgets.VBox([self.bar, self.status, self.curves]))
+        display(widgets.VBox([self.bar, self.status, self.notes, self.curves]))
         super().start(epochs, batches, first_epoch, title)
         self.interval_s = 0.5
 
@@ -156,6 +156,15 @@ class LiveCurves(PlainText):
             self.curves.clear_output(wait=True)
             display(figure)
         plt.close(figure)
+
+    def note(self, message: str) -> None:
+        """Keeps every note below the progress line, which the next line replaces."""
+        from html import escape
+
+        if hasattr(self, "notes"):
+            self.notes.value += f"<div>note: {escape(message)}</div>"
+        else:
+            super().note(message)
 
     def _print(self, line: str) -> None:
         if hasattr(self, "status"):

@@ -39,6 +39,7 @@ HELP = {
     "data": ["generate", "check", "examples:"],
     "report": ["--static", "--json", "examples:"],
     "browse": ["--predictions", "--images", "--annotations", "--port", "--no-open", "--json", "examples:"],
+    "notebook": ["-p", "-y", "examples:"],
     "sweep": ["--budget", "--seeds", "--rows", "--jobs", "--retries", "--dry-run", "--on", "--gpus-per-run", "examples:"],
 }
 

@@ -67,7 +67,7 @@ def keys(*indices: int, epoch: int = 0) -> list[SampleKey]:
 # Order -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("length", "batch_size"), [(12, 4), (13, 4), (3, 8), (1, 1), (7, 7), (5, 12)])
+@pytest.mark.parametrize(("length", "batch_size"), [(12, 4), (13, 4), (1, 1), (7, 7), (12, 5)])
 def test_every_image_once_per_epoch_in_full_batches(length, batch_size):
     sampler = TrainSampler(length, batch_size)
     batches = list(sampler)
@@ -78,6 +78,14 @@ def test_every_image_once_per_epoch_in_full_batches(length, batch_size):
     # The last batch is completed from the start of the order.
     assert order[length:] == [order[position % length] for position in range(length, len(order))]
     assert [key.position for batch in batches for key in batch] == list(range(len(order)))
+
+
+def test_batch_larger_than_an_epoch_is_refused_not_filled_with_repeats():
+    with pytest.raises(
+        DataError, match=r"batch_size is 8, but an epoch has 3 images: lower it, or raise data\.repeat"
+    ):
+        TrainSampler(3, 8)
+    assert len(list(TrainSampler(3, 8, repeat=3))) == 2
 
 
 def test_repeated_set_has_each_image_that_often_in_different_orders():

@@ -156,7 +156,7 @@ def test_live_curves_run_without_a_browser(capsys):
     live.step(1, 5, LOSSES, 0.001)
     assert live.bar.value == pytest.approx(0.375)
     live.note("image <a> & co")
-    assert "image &lt;a&gt; &amp; co" in live.status.value
+    assert "image &lt;a&gt; &amp; co" in live.notes.value  # where the next progress line does not replace it
     live.validating(1, 3)
     live.epoch(RECORD | {"metrics": METRICS}, [RECORD | {"metrics": METRICS}])
     live.close()
