@@ -81,9 +81,7 @@ def test_every_image_once_per_epoch_in_full_batches(length, batch_size):
 
 
 def test_batch_larger_than_an_epoch_is_refused_not_filled_with_repeats():
-    with pytest.raises(
-        DataError, match=r"batch_size is 8, but an epoch has 3 images: lower it, or raise data\.repeat"
-    ):
+    with pytest.raises(DataError, match=r"batch_size is 8, but an epoch has 3 images: lower it, or raise data\.repeat"):
         TrainSampler(3, 8)
     assert len(list(TrainSampler(3, 8, repeat=3))) == 2
 
