@@ -45,6 +45,40 @@ def patience() -> float:
     raise SettingError(f"{PATIENCE_NAME} is {text!r}, but must be a number of seconds, at least {SHORTEST_S:.0f}")
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked this program to end. ``exit_code`` is 128 + signal, as of a program that it ended."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum
+
+
+@contextlib.contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Context in which SIGTERM and SIGHUP raise :class:`Stopped`, as Ctrl-C raises: processes and half-written files go.
+
+    A second signal ends this process at once. Outside the main thread nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A SIGHUP that ``nohup`` ignores stays ignored.
+    before = {signum: signal.getsignal(signum) for signum in ENDING if signal.getsignal(signum) != signal.SIG_IGN}
+
+    def stop(signum: int, _: object) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_DFL)
+        raise Stopped(signum)
+
+    for signum in before:
+        signal.signal(signum, stop)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
 def begin_child() -> None:
     """To be called first in a process of ``multiprocessing``: its parent answers Ctrl-C, whose end is also the end here."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides and ends us
@@ -78,7 +112,7 @@ class Watch:
     ) -> None:
         self.limit = patience()
         self.still: list[int] = []  # those that were ended
-        self._pids, self._idle_runs, self._end = pids, idle_runs, end or _kill
+        self._pids, self._idle_runs, self._end = pids, idle_runs, end or kill
         self._waiting = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -142,7 +176,15 @@ def life_of(pid: int) -> tuple[str, ...] | None:
     return fields[0], fields[11], fields[12], *switches
 
 
-def _kill(pids: list[int]) -> None:
+def children_of(pid: int) -> list[int]:
+    """Returns the processes that a process has started and that have not ended; none where the system does not say."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def kill(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -183,7 +225,7 @@ def map_in_processes(
         reason = watch.sentence if watch.still else f"one of {workers} processes was killed, as where memory runs out"
         raise ChildError(f"cannot {what}: {reason}; run it again, with fewer --workers where it happens again") from error
     except BaseException:  # nobody waits for what is under way
-        _kill(list(pool._processes or ()))
+        kill(list(pool._processes or ()))
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 from rtmdet_lab.config import TestConfig
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.half_precision import warn_if_slower
 from rtmdet_lab.layers.fuse import fuse
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve_test
@@ -47,6 +48,7 @@ def prepare_inference(
     if precision not in DTYPES:
         raise SettingError(f"precision is {precision!r}, but must be one of {', '.join(DTYPES)}")
     device = torch.device(device)
+    warn_if_slower(device, precision)
     faster = fuse(model).to(device, DTYPES[precision])
     return torch.compile(faster, mode="reduce-overhead" if device.type == "cuda" else None) if compiled else faster
 

@@ -20,6 +20,7 @@ FLOORS = {
     "escaping": 0,
     "files": 0,
     "children": 0,
+    "half_precision": 0,
     "shipped": 0,
     "fields": 0,
     "other_names": 0,

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+from rtmdet_lab.children import ending_in_order
 from rtmdet_lab.errors import UserError, as_sentence
 from rtmdet_lab.escaping import for_terminal, say
 
@@ -57,10 +58,10 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code: 0 done, 1 problems found, 2 a mistake in the call or input, 130 Ctrl-C."""
+    """Runs one verb and returns the exit code: 0 done, 1 problems found, 2 a mistake in the call or input, 128 + signal."""
     args = read_arguments(list(sys.argv[1:] if arguments is None else arguments))
     try:
-        with _warnings_in_one_line(args.verb):
+        with _warnings_in_one_line(args.verb), ending_in_order():
             return args.run(args) or 0
     except UserError as error:
         say(f"rtmdet-lab {args.verb}: {as_sentence(error)}", file=sys.stderr)

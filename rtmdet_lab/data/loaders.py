@@ -6,6 +6,7 @@ function of its number: a resumed run draws exactly what the uninterrupted one w
 
 from __future__ import annotations
 
+import itertools
 import signal
 import struct
 import threading
@@ -194,13 +195,18 @@ class TrainSampler(Sampler[list[SampleKey]]):
         return -(-self.length * self.repeat // self.batch_size)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        generator = torch.Generator().manual_seed(sample_seed(self.seed, self.epoch, -1))
-        order = torch.cat([torch.randperm(self.length, generator=generator) for _ in range(self.repeat)]).tolist()
-        share = self.batch_size // self.world_size
+        order, share = self._order(), self.batch_size // self.world_size
         for batch in range(len(self)):
-            first = batch * self.batch_size + self.rank * share
-            positions = range(first, first + share)
-            yield [SampleKey(self.epoch, position, order[position % len(order)]) for position in positions]
+            indices = list(itertools.islice(order, self.batch_size))
+            places = range(self.rank * share, (self.rank + 1) * share)
+            yield [SampleKey(self.epoch, batch * self.batch_size + place, indices[place]) for place in places]
+
+    def _order(self) -> Iterator[int]:
+        """Yields the epoch's images and then those from its start again; only what is asked for is drawn."""
+        while True:
+            generator = torch.Generator().manual_seed(sample_seed(self.seed, self.epoch, -1))
+            for _ in range(self.repeat):
+                yield from torch.randperm(self.length, generator=generator).tolist()
 
 
 class TestSampler(Sampler[list[SampleKey]]):

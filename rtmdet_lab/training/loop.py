@@ -26,6 +26,7 @@ from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, end_pr
 from rtmdet_lab.distributed import max_over_processes, mean_over_processes, rank, share_gradients, wait_for_all, world_size
 from rtmdet_lab.errors import CheckpointError, DataError, StorageError, UserError
 from rtmdet_lab.files import require_writable
+from rtmdet_lab.half_precision import slowdown_note
 from rtmdet_lab.layers.batch_norm import synchronise_norm
 from rtmdet_lab.models.checkpoints import read_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
@@ -162,6 +163,9 @@ class _Run:
             f"training {TASK_PREFIX[self.task.name]}{self.config.model.size} on {images} images of {self.train_source.title}"
         )
         self.reporter.start(epochs, self.batches, state.epoch, title)
+        slow = slowdown_note(self.device, self.config.train.amp, "--set train.amp=off is faster")
+        if slow:
+            self.reporter.note(slow)
         if state.step == 0:
             self.keep_weights()
         for stage in self.stages:

@@ -11,18 +11,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rtmdet_lab import errors
+from rtmdet_lab.children import Watch, children_of, kill
 from rtmdet_lab.distributed import one_machine_environment
 from rtmdet_lab.errors import SettingError, UserError
 from rtmdet_lab.escaping import say
 from rtmdet_lab.files import require_writable, write_json
 from rtmdet_lab.training.events import read_events, replay
-from rtmdet_lab.training.interrupt import TrainingInterrupted
+from rtmdet_lab.training.interrupt import TrainingInterrupted, catch
 from rtmdet_lab.training.report import Reporter
 
 LOG_NAME = "processes.log"  # what the processes write to standard error
@@ -36,7 +38,7 @@ class ProcessError(UserError, RuntimeError):
 def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter: Reporter) -> None:
     """Runs ``python -m rtmdet_lab.worker`` on several processes and returns when all have done their work.
 
-    Ctrl-C and SIGTERM are passed on: the processes save their state and stop.
+    Ctrl-C, SIGTERM and SIGHUP are passed on: the processes save their state and stop.
 
     Args:
         work: arguments of :func:`rtmdet_lab.experiment.run`, as JSON knows them.
@@ -67,7 +69,7 @@ def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter:
         failure: BaseException | None = None
         done = False
         try:
-            with passed_on(process):
+            with passed_on(process), _watched(process) as watch, watch.waiting():
                 for line in process.stdout:
                     events = read_events(line)
                     if not events:
@@ -85,12 +87,25 @@ def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter:
             if process.poll() is None:  # something went wrong here: nothing trains on unseen
                 process.terminate()
                 process.wait()
+        if watch.still:  # the others say no more than that they miss it
+            raise ProcessError(f"training {watch.sentence}, and the others with it: continue with --resume")
         if failure is not None:
             raise failure
         if code and not done:
             raise ProcessError(
                 f"the training processes ended with exit code {code}: see {out_dir / LOG_NAME}, continue with --resume"
             )
+
+
+def _watched(process: subprocess.Popen) -> Watch:
+    """Returns a watch over the training processes, children of ``process``: the others wait for one that stands still."""
+
+    def end(pids: list[int]) -> None:
+        process.terminate()  # first, or torchrun would begin them again
+        time.sleep(1.0)
+        kill(pids)  # a stopped one does not answer
+
+    return Watch(lambda: children_of(process.pid), end=end)
 
 
 def _failure(event: dict[str, Any], log: Path) -> BaseException:
@@ -104,13 +119,12 @@ def _failure(event: dict[str, Any], log: Path) -> BaseException:
 
 @contextmanager
 def passed_on(process: subprocess.Popen) -> Iterator[None]:
-    """Passes SIGINT and SIGTERM on to ``process``; elsewhere than in the main thread they cannot be caught."""
+    """Passes signals that ask for the end on to ``process``; elsewhere than in the main thread they cannot be caught."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {}
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        previous[signum] = signal.signal(signum, lambda number, _: process.send_signal(number))
+    # torchrun answers SIGHUP by closing the processes without their having saved.
+    previous = catch(lambda number, _: process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number))
     try:
         yield
     finally:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from rtmdet_lab.cli import main as exported
+from rtmdet_lab.cli import models
 from rtmdet_lab.cli.main import VERBS, main
 from rtmdet_lab.errors import DataError, UserError
 from rtmdet_lab.training.interrupt import TrainingInterrupted
@@ -99,8 +103,6 @@ def test_command_and_module_are_the_same():
 
 
 def verb_that_raises(monkeypatch, error: BaseException) -> None:
-    import rtmdet_lab.cli.models as models
-
     def run(_):
         raise error
 
@@ -125,6 +127,30 @@ def test_stop_by_the_batch_system_is_code_143(capsys, monkeypatch):
     code, _, err = call(capsys, "models")
     assert code == 143
     assert err.strip() == "rtmdet-lab models: stopped in epoch 1"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_ends_any_verb_with_a_sentence_and_its_code(capsys, monkeypatch, signum):
+    before = signal.getsignal(signum)
+
+    def run(_):
+        os.kill(os.getpid(), signum)
+        time.sleep(10)
+
+    monkeypatch.setattr(models, "run", run)
+    code, _, err = call(capsys, "models")
+    assert code == 128 + signum
+    assert err.strip() == f"rtmdet-lab models: stopped by {signum.name}"
+    assert signal.getsignal(signum) == before
+
+
+def test_closed_terminal_that_nohup_ignores_stays_ignored(capsys, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(models, "run", lambda _: os.kill(os.getpid(), signal.SIGHUP))
+        assert call(capsys, "models")[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_bug_keeps_its_traceback(monkeypatch):

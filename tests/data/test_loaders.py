@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -91,6 +92,13 @@ def test_repeated_set_has_each_image_that_often_in_different_orders():
     assert Counter(order) == dict.fromkeys(range(10), 3)
     assert len({tuple(order[start : start + 10]) for start in (0, 10, 20)}) == 3
     assert all(sorted(order[start : start + 10]) == list(range(10)) for start in (0, 10, 20))
+
+
+def test_endless_epoch_takes_no_memory_before_it_begins():
+    sampler = TrainSampler(10, 4, repeat=10**9)
+    assert len(sampler) == 25 * 10**8
+    first = [key.index for batch in itertools.islice(sampler, 5) for key in batch]
+    assert first == [key.index for batch in TrainSampler(10, 4, repeat=2) for key in batch]
 
 
 def test_order_is_a_function_of_seed_and_epoch():
