@@ -95,7 +95,8 @@ def prepare(config: ExperimentConfig, classes: tuple[str, ...]) -> tuple[Task, L
     task = build_task(with_classes(config, classes))
     report = None
     if config.train.init_weights:
-        report = load_checkpoint(task.model, config.train.init_weights, reset_predictors=config.train.reset_predictors)
+        reset = config.train.reset_predictors
+        report = load_checkpoint(task.model, config.train.init_weights, reset_predictors=reset, new_classes=True)
         report.require_complete()
     elif config.model.pretrained_backbone:
         report = load_checkpoint(task.model, f"cspnext-{config.model.size}-imagenet")
@@ -139,6 +140,8 @@ def run(
     chosen = choose_device(device)
     train, val = open_data(config)
     task, report = prepare(config, train.classes)
+    for note in report.notes if report is not None else ():
+        reporter.note(note)
     history = fit(
         task,
         train,

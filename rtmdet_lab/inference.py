@@ -9,17 +9,19 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 from torchvision import tv_tensors
 
 from rtmdet_lab.config import TestConfig
-from rtmdet_lab.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet_lab.data.images import IMAGE_SUFFIXES, from_pillow, local_path, read_image
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.half_precision import warn_if_slower
 from rtmdet_lab.layers.fuse import fuse
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve_test
 from rtmdet_lab.structures import Detections, ImageMeta
+from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.factory import decode_for
 from rtmdet_lab.tasks.views import Progress, detect
 from rtmdet_lab.transforms.base import to_image
@@ -55,7 +57,7 @@ def prepare_inference(
 
 @torch.no_grad()  # not inference_mode: its tensors refuse to be changed or learned from afterwards
 def predict(
-    model: RTMDet,
+    model: RTMDet | Task,
     images: Any,
     *,
     input_size: int | None = None,
@@ -80,9 +82,11 @@ def predict(
     mode; that of :func:`prepare_inference` is faster.
 
     Args:
-        images: one image or several: a path, a folder of images, an (H, W, 3) uint8 RGB array, or a (3, H, W) uint8 RGB
-            tensor.
-        input_size: side of the square the image or window is fitted into, a multiple of 32; None: the tile, or 640.
+        model: a detector, or a task, whose settings of post-processing then hold where none are given here.
+        images: one image or several: a path, a folder of images, a Pillow image, an (H, W, 3) uint8 RGB or (H, W) uint8 grey
+            array, or a (3, H, W) uint8 RGB tensor.
+        input_size: side of the square the image or window is fitted into, a multiple of 32; None: the tile, or what the
+            weights were trained at (``model.input_size``), or 640.
         tile: side of the windows that images are cut into, pixels, a multiple of 32: for images larger than what the model
             was trained on, of any size, without shrinking them. ``max_per_image`` then counts per window. DOTA: 1024.
         overlap: pixels that neighbouring windows share; an object up to this size lies whole in one of them.
@@ -92,14 +96,24 @@ def predict(
 
     Raises:
         DataError: an image cannot be read or has another form.
-        SettingError: an impossible setting, or windows and several looks for masks.
+        SettingError: an impossible setting, windows and several looks for masks, or no model.
+        NonFiniteOutputError: the network's output for an image is NaN or infinite.
     """
+    kept = TestConfig()
+    if isinstance(model, Task):
+        kept, model = model.config.test, model.model
+    if not isinstance(model, nn.Module) or not hasattr(model, "task"):
+        what = f"the text {model!r}" if isinstance(model, (str, Path)) else f"a {type(model).__name__}"
+        raise SettingError(
+            f"predict takes a model or a task, not {what}: task_from_checkpoint opens weights and run folders"
+        )
+    size = input_size if input_size is not None else tile or kept.input_size or getattr(model, "input_size", None) or 640
     given = TestConfig(
-        input_size=(tile or 640) if input_size is None else input_size,
-        score_threshold=score_threshold,
-        nms_iou=nms_iou,
-        max_per_level=max_per_level,
-        max_per_image=max_per_image,
+        input_size=size,
+        score_threshold=kept.score_threshold if score_threshold is None else score_threshold,
+        nms_iou=kept.nms_iou if nms_iou is None else nms_iou,
+        max_per_level=kept.max_per_level if max_per_level is None else max_per_level,
+        max_per_image=kept.max_per_image if max_per_image is None else max_per_image,
         batch_size=batch_size,
         tile=tile,
         overlap=overlap,
@@ -124,10 +138,10 @@ def predict(
 
 def _samples(images: Any) -> Iterator[tuple[tv_tensors.Image, ImageMeta]]:
     """Yields (image, meta) one by one: a folder of many images is not held in memory."""
-    one = isinstance(images, (str, Path, np.ndarray, Tensor)) and getattr(images, "ndim", 3) == 3
+    one = isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) <= 3
     for number, source in enumerate(images if isinstance(images, Iterable) and not one else [images]):
         if isinstance(source, (str, Path)):
-            for path in image_paths(Path(source)):
+            for path in image_paths(local_path(source)):
                 yield _sample(read_image(path), path.name, str(path))  # not kept here: the next one may be large, too
         else:
             yield _sample(_as_image(source), number, None)
@@ -156,12 +170,20 @@ def image_paths(path: Path) -> list[Path]:
 
 
 def _as_image(source: Any) -> tv_tensors.Image:
-    if isinstance(source, Tensor) and source.ndim == 3 and source.shape[0] == 3 and source.dtype == torch.uint8:
-        return tv_tensors.Image(source.cpu())
-    if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] == 3 and source.dtype == np.uint8:
-        return to_image(np.ascontiguousarray(source))
+    if isinstance(source, Image.Image):
+        return from_pillow(source)
     shape, dtype = getattr(source, "shape", None), getattr(source, "dtype", type(source).__name__)
+    if shape is not None and 0 in shape:
+        raise DataError(f"an image of shape {tuple(shape)} has no pixels: leave it out")
+    if isinstance(source, Tensor) and source.dtype == torch.uint8:
+        source = source[None] if source.ndim == 2 else source
+        if source.ndim == 3 and source.shape[0] in (1, 3):
+            return tv_tensors.Image(source.expand(3, -1, -1).cpu())
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8:
+        source = source[..., None] if source.ndim == 2 else source
+        if source.ndim == 3 and source.shape[2] in (1, 3):
+            return to_image(np.ascontiguousarray(np.broadcast_to(source, (*source.shape[:2], 3))))
     raise DataError(
-        f"an image of shape {tuple(shape) if shape is not None else '?'} and type {dtype} cannot be used: give a path, an "
-        "(H, W, 3) uint8 RGB array or a (3, H, W) uint8 RGB tensor"
+        f"an image of shape {tuple(shape) if shape is not None else '?'} and type {dtype} cannot be used: give a path, a "
+        "Pillow image, an (H, W, 3) uint8 RGB array, an (H, W) uint8 grey array or a (3, H, W) uint8 RGB tensor"
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rtmdet_lab.checkpoint_task import task_from_checkpoint
-from rtmdet_lab.config import ExperimentConfig, to_dict
+from rtmdet_lab.config import to_dict
 from rtmdet_lab.errors import CheckpointError, UnknownNameError, UserError
 from rtmdet_lab.models.checkpoints import save_weights
 from rtmdet_lab.models.detector import create_model
@@ -67,22 +67,68 @@ def test_test_settings_are_taken_over(own):
     assert (config.score_threshold, config.input_size, config.max_per_image) == (0.3, 96, 7)
 
 
-def test_input_size_is_that_of_the_training_where_it_is_not_given(own):
-    assert task_from_checkpoint(own).config.test.input_size == 64
+def test_input_size_is_the_tile_or_that_of_the_training_where_it_is_not_given(own):
+    for given, size in (({}, 64), ({"input_size": None}, 64), ({"tile": 320}, 320), ({"tile": 320, "input_size": 96}, 96)):
+        task = task_from_checkpoint(own, **given)
+        assert task.config.test.input_size == task.model.input_size == size
 
 
 def test_unknown_test_setting_gets_a_suggestion(own):
     refused(UnknownNameError, "score_treshold", "did you mean", source=own, score_treshold=0.3)
 
 
-def test_classes_can_be_renamed(own):
-    assert task_from_checkpoint(own, classes=["horizontal", "vertical"]).config.data.classes == ("horizontal", "vertical")
+def test_classes_are_a_choice_by_name_whatever_their_order(own, trained):
+    task = task_from_checkpoint(own, classes=["tall", "wide"])
+    assert task.config.data.classes == task.model.classes == ("tall", "wide")
+    assert task.config.model.num_classes == 2
+    for level, theirs in zip(task.model.bbox_head.rtm_cls, trained.model.bbox_head.rtm_cls, strict=True):
+        assert torch.equal(level.weight, theirs.weight[[1, 0]])
+        assert torch.equal(level.bias, theirs.bias[[1, 0]])
+    only = task_from_checkpoint(own, classes=["tall"])
+    assert only.config.model.num_classes == only.model.num_classes == 1
+    assert torch.equal(only.model.bbox_head.rtm_cls[2].bias, trained.model.bbox_head.rtm_cls[2].bias[1:])
 
 
-def test_other_number_of_classes_names_both_numbers_and_a_way_out_that_exists_here(own):
-    message = refused(CheckpointError, "2 class", "3", source=own, classes=["a", "b", "c"])
+def test_class_that_the_weights_lack_is_named_with_a_suggestion_for_misspellings_alone(own):
+    assert "did you mean 'wide'?" in refused(CheckpointError, "'wid'", "'wide', 'tall'", source=own, classes=["wid"])
+    assert "did you mean" not in refused(CheckpointError, "'ring'", "'wide', 'tall'", source=own, classes=["ring"])
+    refused(CheckpointError, "'wide' twice", source=own, classes=["wide", "wide"])
+
+
+def test_classes_can_be_called_something_else_but_not_exchanged(own):
+    renamed = task_from_checkpoint(own, class_names=["horizontal", "vertical"])
+    assert renamed.config.data.classes == ("horizontal", "vertical")
+    chosen = task_from_checkpoint(own, classes=["vertical"], class_names=["horizontal", "vertical"])
+    assert chosen.model.classes == ("vertical",)
+    assert torch.equal(chosen.model.bbox_head.rtm_cls[0].bias, renamed.model.bbox_head.rtm_cls[0].bias[1:])
+    for names in (["tall", "wide"], ["tall", "other"]):
+        refused(CheckpointError, "'tall'", "classes (--classes)", source=own, class_names=names)
+    refused(CheckpointError, "'a' 2 times", source=own, class_names=["a", "a"])
+
+
+def test_other_number_of_names_names_both_numbers_and_a_way_out_that_exists_here(own):
+    message = refused(CheckpointError, "2 class", "3", "--class-names", source=own, class_names=["a", "b", "c"])
     # Scoring a network without its class predictors is no way out: the names have to be as many as the file's.
     assert "reset" not in message
+
+
+def test_class_of_a_file_without_names_asks_for_them(tmp_path):
+    torch.save(create_model("rtmdet-nano", num_classes=2).state_dict(), tmp_path / "bare.pth")
+    refused(CheckpointError, "'person'", "--class-names", source=tmp_path / "bare.pth", classes=["person"])
+    task = task_from_checkpoint(tmp_path / "bare.pth", class_names=["car", "person"], classes=["person"])
+    assert task.model.classes == ("person",)
+
+
+def test_file_that_names_its_classes_twice_and_differently_is_refused(trained, tmp_path):
+    config = to_dict(make_config(**{"data.classes": ["tall", "wide"]}))
+    save_weights(
+        tmp_path / "w.safetensors", trained.model.state_dict(), model="rtmdet-nano", classes=("wide", "tall"), config=config
+    )
+    refused(CheckpointError, "w.safetensors", "differently", source=tmp_path / "w.safetensors")
+
+
+def test_run_folder_stands_for_its_weights(own):
+    assert task_from_checkpoint(own.parent).config.data.classes == ("wide", "tall")
 
 
 def test_own_file_for_another_model_name_says_so(own):
@@ -143,7 +189,7 @@ def test_truncated_file_is_refused(own, foreign, tmp_path, share, kind):
 
 def test_missing_file_folder_and_unknown_name_are_told_apart(tmp_path):
     refused(CheckpointError, "gone.pth", "does not exist", source=tmp_path / "gone.pth")
-    refused(CheckpointError, str(tmp_path), "folder", source=tmp_path)
+    refused(CheckpointError, str(tmp_path), "folder", "best.safetensors", source=tmp_path)
     refused(UnknownNameError, "'rtmdet-tiny-coc'", "'rtmdet-tiny-coco'", source="rtmdet-tiny-coc")
 
 
@@ -202,6 +248,24 @@ def test_own_file_with_odd_class_names_is_refused_or_read(trained, tmp_path, cla
 
 def test_defaults_of_a_foreign_file_are_the_published_ones(foreign):
     config = task_from_checkpoint(foreign).config
-    published = ExperimentConfig()
     assert config.test.nms_iou == 0.65
-    assert config.test.input_size == published.augment.input_size == 640
+    assert config.test.input_size == 320  # of the published person detector
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("rtmdet-nano", 640), ("rtmdet-tiny", 640), ("rtmdet-r-tiny", 1024), ("rtmdet-ins-tiny", 640)]
+)
+def test_foreign_file_is_used_at_the_published_size_of_its_model(tmp_path, name, size):
+    torch.save(create_model(name, num_classes=2).state_dict(), tmp_path / "w.pth")
+    assert task_from_checkpoint(tmp_path / "w.pth").config.test.input_size == size
+
+
+def test_configuration_in_a_foreign_file_is_believed(tmp_path):
+    text = """model = dict(bbox_head=dict(type='RTMDetSepBNHead', exp_on_reg=True))
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(416, 416), keep_ratio=True)]
+"""
+    weights = create_model("rtmdet-tiny", num_classes=2, exp_on_reg=True).state_dict()
+    torch.save({"meta": {"cfg": text, "dataset_meta": {"classes": ("a", "b")}}, "state_dict": weights}, tmp_path / "w.pth")
+    config = task_from_checkpoint(tmp_path / "w.pth").config
+    assert config.model.exp_on_reg is True
+    assert config.test.input_size == 416

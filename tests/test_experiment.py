@@ -235,13 +235,52 @@ def test_initial_weights_for_other_classes_offer_to_keep_all_but_the_predictors(
     settings = {"train.init_weights": str(folder / "best.safetensors")}
     with pytest.raises(CheckpointError) as error:
         prepare(config_of(made, **settings), ("a", "b", "c"))
-    assert_one_sentence(error.value, "2 class", "3", "--reset-predictors")
+    assert_one_sentence(error.value, "'a', 'b', 'c'", "'wide', 'tall'", "--reset-predictors")
     task, report = prepare(config_of(made, **settings, **{"train.reset_predictors": True}), ("a", "b", "c"))
     assert report.skipped
     assert all("rtm_cls" in key for key in report.skipped)
     wanted = read_checkpoint(folder / "best.safetensors").tensors
     own = task.model.state_dict()
     assert all(torch.equal(own[key], wanted[key]) for key in own if key not in report.skipped)
+
+
+def test_class_rows_of_initial_weights_go_by_name_and_new_classes_start_untrained(finished, made):
+    _, folder, _ = finished
+    config = config_of(made, **{"train.init_weights": str(folder / "best.safetensors")})
+    fresh = weights_of(prepare(config_of(made), ("new", "tall"))[0].model)
+    task, report = prepare(config, ("new", "tall"))
+    wanted, key = read_checkpoint(folder / "best.safetensors").tensors, "bbox_head.rtm_cls.1.weight"
+    row = task.model.state_dict()[key]
+    assert torch.equal(row[1], wanted[key][1])
+    assert torch.equal(row[0], fresh[key][0])
+    (note,) = report.notes
+    assert "1 of 2 are used, 1 new one(s) start untrained ('new')" in note
+
+
+def test_what_initial_weights_were_matched_to_is_told_before_the_training(finished, made, tmp_path):
+    _, folder, _ = finished
+    reporter = Recorder()
+    settings = {"train.init_weights": str(folder / "best.safetensors"), "data.classes": ["tall", "wide"]}
+    run(config_of(made, **SHORT, **settings), tmp_path / "second", device="cpu", reporter=reporter)
+    assert any("order of 'tall', 'wide', by name" in note for note in reporter.notes)
+
+
+def test_initial_weights_that_decode_otherwise_are_refused_before_anything_is_written(finished, made, tmp_path):
+    _, folder, _ = finished
+    settings = {"train.init_weights": str(folder / "best.safetensors"), "model.exp_on_reg": True}
+    with pytest.raises(CheckpointError) as error:
+        run(config_of(made, **settings), tmp_path / "run", reporter=Recorder())
+    assert_one_sentence(error.value, "model.exp_on_reg false", "model.exp_on_reg true", "set model.exp_on_reg=false")
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_is_not_resumed_with_classes_in_another_order(made, tmp_path):
+    settings = SHORT | {"data.classes": ["wide", "tall"]}
+    run(config_of(made, **settings), tmp_path / "run", device="cpu", reporter=Recorder())
+    config = config_of(made, **settings | {"data.classes": ["tall", "wide"]})
+    with pytest.raises(CheckpointError) as error:
+        run(config, tmp_path / "run", device="cpu", resume=True, reporter=Recorder())
+    assert_one_sentence(error.value, "data.classes", "('tall', 'wide')", "('wide', 'tall')")
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,13 @@ from torch.testing import assert_close
 
 from rtmdet_lab import inference
 from rtmdet_lab.checkpoint_task import task_from_checkpoint
+from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.inference import image_paths, predict, prepare_inference
 from rtmdet_lab.models.detector import create_model
+from rtmdet_lab.tasks.common import NonFiniteOutputError
+from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.transforms.base import to_image
 from rtmdet_lab.transforms.normalize import normalize
 
@@ -145,14 +148,13 @@ def test_input_is_not_changed():
     "bad",
     [
         np.zeros((5, 5, 3)),
-        np.zeros((5, 5), dtype=np.uint8),
-        [np.zeros((5, 5), dtype=np.uint8)],
+        np.zeros((5, 5)),
+        np.zeros((5, 5, 2), dtype=np.uint8),
+        np.zeros((3, 5, 5), dtype=np.uint8),
         np.zeros((5, 5, 4), dtype=np.uint8),
         torch.zeros(3, 5, 5),
         torch.zeros(5, 5, 3, dtype=torch.uint8),
-        [torch.zeros(1, 5, 5, dtype=torch.uint8)],
-        Image.new("RGB", (5, 5)),
-        [Image.new("RGB", (5, 5))],
+        [torch.zeros(4, 5, 5, dtype=torch.uint8)],
         [None],
         None,
         5,
@@ -165,6 +167,85 @@ def test_what_is_no_image_is_refused_in_one_sentence(bad):
     with pytest.raises(DataError) as error:
         predict(Finder(), bad)
     assert_one_sentence(error.value, "path", "array", "tensor")
+
+
+@pytest.mark.parametrize("empty", [np.zeros((0, 5, 3), np.uint8), torch.zeros(3, 5, 0, dtype=torch.uint8)])
+def test_image_without_pixels_is_refused(empty):
+    with pytest.raises(DataError) as error:
+        predict(Finder(), empty)
+    assert_one_sentence(error.value, "no pixels")
+
+
+def test_pillow_and_grey_images_give_what_their_files_give(tmp_path):
+    grey = picture(50, 60, [10, 5, 40, 25])[:, :, 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    wanted = predict(Finder(), tmp_path / "grey.png", input_size=64)[0].boxes
+    assert len(wanted) == 1
+    tensor, opened = torch.from_numpy(grey.copy()), Image.open(tmp_path / "grey.png")
+    forms = [grey, grey[:, :, None], [grey], tensor, tensor[None], [tensor], opened, [opened], opened.convert("RGBA")]
+    forms += [Image.fromarray(grey), opened.convert("P"), Image.fromarray(grey.astype(np.uint16) * 256)]
+    for form in forms:
+        (found,) = predict(Finder(), form, input_size=64)
+        assert_close(found.boxes, wanted)
+    turned = Image.fromarray(np.rot90(grey).copy())
+    turned.getexif()[0x0112] = 6  # a camera that lay on its side: to be turned clockwise
+    assert_close(predict(Finder(), turned, input_size=64)[0].boxes, wanted)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pillow_image_of_unknown_range_is_named(mode):
+    with pytest.raises(DataError) as error:
+        predict(Finder(), Image.new(mode, (5, 5)))
+    assert_one_sentence(error.value, f"mode {mode}", "8 or 16 bits")
+
+
+@pytest.mark.parametrize("address", ["https://host/a.jpg", "http://host/a/b.png", "s3://bucket/a.jpg"])
+@pytest.mark.parametrize("form", [str, Path], ids=["text", "path"])
+def test_address_of_an_image_is_named_whole(address, form):
+    with pytest.raises(DataError) as error:
+        predict(Finder(), form(address))
+    assert_one_sentence(error.value, address, "download it")
+
+
+@pytest.mark.parametrize("model", ["runs/first", Path("w.pth"), None, 5, torch.nn.Identity(), {}], ids=repr)
+def test_what_is_no_model_is_named(model):
+    with pytest.raises(SettingError) as error:
+        predict(model, [])
+    assert_one_sentence(error.value, "a model or a task", "task_from_checkpoint")
+
+
+def test_task_gives_its_model_and_its_settings_where_none_are_given():
+    task = build_task(with_overrides(ExperimentConfig(), {"test.score_threshold": 0.99, "test.input_size": 96}))
+    task.model = Finder()
+    bright = picture(50, 50, [1, 1, 20, 20])
+    assert len(predict(task, bright)[0]) == 0
+    assert len(predict(task, bright, score_threshold=0.5)[0]) == 1
+    predict(task, bright, input_size=32)
+    predict(task, bright, tile=64, overlap=16)
+    assert [shape[-1] for shape in task.model.batches] == [96, 96, 32, 64]
+
+
+def test_size_is_the_one_the_weights_were_trained_at():
+    model = Finder()
+    predict(model, picture(50, 50, [1, 1, 20, 20]))
+    model.input_size = 96
+    predict(model, picture(50, 50, [1, 1, 20, 20]))
+    assert [shape[-1] for shape in model.batches] == [640, 96]
+
+
+@pytest.mark.parametrize(("part", "value"), [("logits", float("nan")), ("logits", float("inf")), ("boxes", float("nan"))])
+def test_output_that_is_not_finite_is_said_and_not_taken_for_nothing(part, value, folder):
+    class Diverged(Finder):
+        def forward(self, images):
+            predictions = super().forward(images)
+            getattr(predictions, part)[-1] = value
+            return predictions
+
+    with pytest.raises(NonFiniteOutputError) as error:
+        predict(Diverged(), [folder / "0.png", folder / "1.png"], input_size=64)
+    assert_one_sentence(error.value, "image 1.png", "NaN or infinite")
+    with pytest.raises(NonFiniteOutputError):
+        predict(Diverged(), folder / "0.png", input_size=64, tile=64, overlap=16)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

@@ -12,6 +12,8 @@ from rtmdet_lab.errors import SettingError
 from rtmdet_lab.escaping import for_terminal, say
 from rtmdet_lab.files import write_atomic, write_json
 
+SIZE_HELP = "side of the square input (the tile, or what the weights were trained at)"
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -30,10 +32,16 @@ def add_speed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_choice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help="path, URL or published name")
+    parser.add_argument("--checkpoint", required=True, metavar="WEIGHTS", help="path, run folder, URL or published name")
+    add_naming(parser)
+
+
+def add_naming(parser: argparse.ArgumentParser) -> None:
+    """Adds what says which model and which classes weights are of, where they do not tell."""
     parser.add_argument("--model", metavar="NAME", help="model name, where the weights do not tell it")
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="look for these classes of the weights alone (all)")
     parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="class names in the model's label order (those the weights know)"
+        "--class-names", nargs="+", metavar="NAME", help="what to call the weights' classes, in their order (as they do)"
     )
 
 
@@ -49,7 +57,7 @@ def add_data_policy(parser: argparse.ArgumentParser) -> None:
 def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None = None) -> None:
     """Adds the settings of post-processing; the defaults are those behind the published AP of the model's task."""
     group = parser.add_argument_group("post-processing (defaults: those behind the published AP of the model's task)")
-    group.add_argument("--input-size", type=int, metavar="PIXELS", help="side of the square input (the tile, or 640)")
+    group.add_argument("--input-size", type=int, metavar="PIXELS", help=SIZE_HELP)
     least = "detection 0.001, instance 0.05" if score_threshold is None else f"{score_threshold:g}"
     group.add_argument(
         "--score-threshold", type=float, default=score_threshold, metavar="SCORE", help=f"least score ({least})"
@@ -73,12 +81,14 @@ def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None 
 
 
 def decoding_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns every field of ``TestConfig`` as the options of :func:`add_decoding` have it, whatever a checkpoint says."""
+    """Returns every field of ``TestConfig`` as the options of :func:`add_decoding` have it, whatever a checkpoint says.
+
+    An input size of None is for :func:`~rtmdet_lab.checkpoint_task.task_from_checkpoint` to fill in.
+    """
     names = ("score_threshold", "nms_iou", "max_per_level", "max_per_image", "batch_size")
     views = ("tile", "overlap", "tta", "tta_scales", "tta_flip")
-    size = (args.tile or 640) if args.input_size is None else args.input_size
-    given = {name: getattr(args, name) for name in (*names, *views)}
-    return {"input_size": size, **given, "tta_nms_iou": None, "tta_max_per_image": None}
+    given = {name: getattr(args, name) for name in ("input_size", *names, *views)}
+    return {**given, "tta_nms_iou": None, "tta_max_per_image": None}
 
 
 def write_result(args: argparse.Namespace, result: Any) -> None:

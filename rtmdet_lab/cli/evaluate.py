@@ -23,7 +23,7 @@ from rtmdet_lab.escaping import for_terminal, say
 EXAMPLES = """examples:
   rtmdet-lab eval --checkpoint rtmdet-tiny-coco --images COCO/val2017 \\
       --annotations COCO/annotations/instances_val2017.json
-  rtmdet-lab eval --checkpoint runs/first/best.safetensors --input-size 192 --images data/scenes/val \\
+  rtmdet-lab eval --checkpoint runs/first/best.safetensors --images data/scenes/val \\
       --annotations data/scenes/annotations/instances_val.json --curves pr.png
   rtmdet-lab eval --checkpoint runs/turned/best.safetensors --images DOTA/val/images --annotations DOTA/val/labelTxt \\
       --tile 1024 --overlap 200"""
@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.training.report import choose_reporter
 
     device = choose_device(args.device)
-    task = task_from_checkpoint(args.checkpoint, args.model, args.classes, **decoding_settings(args))
+    task = task_from_checkpoint(
+        args.checkpoint, args.model, args.classes, class_names=args.class_names, **decoding_settings(args)
+    )
     task.config = dataclasses.replace(
         task.config,
         train=dataclasses.replace(task.config.train, workers=args.workers),

@@ -6,18 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.errors import CheckpointError, DataError, SettingError
+from rtmdet_lab.cli.common import SIZE_HELP, add_json, add_naming, print_table, write_result
+from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.escaping import say
 
 EXAMPLES = """examples:
   rtmdet-lab export rtmdet-tiny-coco --to onnx --images COCO/val2017
-  rtmdet-lab export runs/first --to openvino --input-size 320 --images data/scenes/val
+  rtmdet-lab export runs/first --to openvino --images data/scenes/val
   rtmdet-lab export runs/first/best.safetensors --to openvino --precision int8 --calibration data/scenes/train \\
       --images data/scenes/val --annotations data/scenes/annotations/instances_val.json
   rtmdet-lab export runs/turned --to torch-export --out turned.pt2
   python exported/runner.py exported/rtmdet-tiny-coco.onnx photo.jpg"""
-WEIGHTS = ("best.safetensors", "last.safetensors")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="real images to compare with PyTorch on")
     parser.add_argument("--compare-images", type=int, default=20, metavar="N", help="of them, evenly spread (20)")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="of --images: also compare AP, on all of them")
-    parser.add_argument("--model", metavar="NAME", help="model name, where the weights do not tell it")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="class names in label order (those the weights know)")
+    add_naming(parser)
     group = parser.add_argument_group("post-processing, kept in the file (defaults: those behind the published AP)")
-    group.add_argument("--input-size", type=int, default=640, metavar="PIXELS", help="side of the square input (640)")
+    group.add_argument("--input-size", type=int, metavar="PIXELS", help=SIZE_HELP)
     group.add_argument("--score-threshold", type=float, metavar="SCORE", help="least score")
     group.add_argument("--nms-iou", type=float, metavar="IOU", help="overlap that suppresses")
     group.add_argument("--max-per-level", type=int, metavar="N", help="candidates per level")
@@ -51,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.checkpoint_task import task_from_checkpoint
+    from rtmdet_lab.data.images import local_path
     from rtmdet_lab.export.canvases import spread_canvases
     from rtmdet_lab.export.exported import OPENERS, open_exported
     from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
@@ -59,6 +58,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.annotations is not None and args.images is None:
         raise SettingError("--annotations are those of --images, which is missing: name the folder")
+    for given in (args.images, args.calibration):
+        if given is not None:
+            local_path(given)
     if args.images is not None and not args.images.exists():
         raise DataError(f"no images {args.images}: name an image or a folder of them")
     if (args.precision == "int8") != (args.calibration is not None):
@@ -73,16 +75,17 @@ def run(args: argparse.Namespace) -> None:
         "tta_max_per_image": None,
     }
     settings = {name: getattr(args, name) for name in names} | views | {"overlap": 200, "batch_size": 8}
-    task = task_from_checkpoint(weight_file(args.weights), args.model, args.classes, **settings)
+    task = task_from_checkpoint(args.weights, args.model, args.classes, class_names=args.class_names, **settings)
     plan = make_plan(task.name, args.to, task.config.test, task.config.data.classes, args.output, args.precision)
     name = Path(public_name(args.weights).removesuffix("?...")).name.removesuffix(".safetensors")
     out = args.out or Path("exported") / (name + SUFFIXES[args.to])
     images = image_paths(args.images) if args.images is not None else []
     calibration: Any = ()
     if args.calibration is not None:
-        calibration = spread_canvases(args.calibration, args.calibration_images, args.input_size)
+        calibration = spread_canvases(args.calibration, args.calibration_images, task.config.test.input_size)
     files = export_model(task.model, plan, out, calibration, args.overwrite)
-    say(f"{plan.output} of {public_name(args.weights)} for {args.to}, {plan.precision}:", *files)
+    side = task.config.test.input_size
+    say(f"{plan.output} of {public_name(args.weights)} for {args.to}, {plan.precision}, input {side}:", *files)
     result: dict[str, Any] = {"files": [str(path) for path in files], **plan.description(task.name)}
     if out.suffix not in OPENERS:
         say("not compared: this runtime is not run here")
@@ -92,21 +95,6 @@ def run(args: argparse.Namespace) -> None:
     else:
         say("not compared with PyTorch: name real images with --images")
     write_result(args, result)
-
-
-def weight_file(source: str) -> str:
-    """Returns the weights of a run folder; anything else as it is.
-
-    Raises:
-        CheckpointError: a folder without weights.
-    """
-    folder = Path(source)
-    if not folder.is_dir():
-        return source
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return str(folder / name)
-    raise CheckpointError(f"folder {folder} holds no weights ({' or '.join(WEIGHTS)}): name a run folder or a weight file")
 
 
 def _compare(args: argparse.Namespace, task: Any, exported: Any, images: list[Path]) -> dict[str, Any]:

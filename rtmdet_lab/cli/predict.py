@@ -27,7 +27,7 @@ from rtmdet_lab.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab predict photo.jpg --checkpoint rtmdet-tiny-coco --out found
-  rtmdet-lab predict data/scenes/val --checkpoint runs/first/best.safetensors --input-size 192 --json found.json
+  rtmdet-lab predict data/scenes/val --checkpoint runs/first/best.safetensors --json found.json
   rtmdet-lab predict P0001.png --checkpoint runs/turned/best.safetensors --tile 1024 --overlap 200 --json found.json
   rtmdet-lab predict DOTA/test/images --checkpoint runs/dota/best.safetensors --tile 1024 --score-threshold 0.05 \\
       --submission task1.zip"""
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from rtmdet_lab.checkpoint_task import task_from_checkpoint
+    from rtmdet_lab.data.images import local_path
     from rtmdet_lab.evaluation.dota import write_submission
     from rtmdet_lab.experiment import choose_device
     from rtmdet_lab.inference import image_paths, predict, prepare_inference
@@ -57,15 +58,17 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.structures import ImageMeta
 
     settings = decoding_settings(args)
-    task = task_from_checkpoint(args.checkpoint, args.model, args.classes, **settings)
+    task = task_from_checkpoint(args.checkpoint, args.model, args.classes, class_names=args.class_names, **settings)
     model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
     classes = task.config.data.classes
+    settings["input_size"] = task.config.test.input_size
+    print(f"{args.checkpoint}, input {task.config.test.input_size}")
     if args.submission is not None and task.name != "rotated":
         raise SettingError(
             f"--submission is for rotated boxes, but {public_name(args.checkpoint)} finds others: leave it out"
         )
     submitted = []
-    paths = [path for given in args.images for path in image_paths(given)]
+    paths = [path for given in args.images for path in image_paths(local_path(given))]
     drawings = iter(drawing_names(paths))
     results: list[dict[str, Any]] = []
     size = args.batch_size if args.tile is None else 1  # large images one by one, each with a bar of its windows

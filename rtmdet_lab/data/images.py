@@ -8,6 +8,7 @@ file's size is known before it is unpacked, and decodes JPEG at a reduced size, 
 from __future__ import annotations
 
 import io
+import re
 import threading
 from pathlib import Path
 from typing import BinaryIO
@@ -118,6 +119,35 @@ def reduced_size(size: tuple[int, int], side: int | None) -> tuple[int, int]:
     """Returns the (height, width) to which a JPEG file of ``size`` is reduced."""
     factor = reduction(size, side)
     return -(-size[0] // factor), -(-size[1] // factor)
+
+
+def local_path(source: str | Path) -> Path:
+    """Returns the path of images on this machine.
+
+    Raises:
+        DataError: a URL, which is not fetched.
+
+    >>> local_path("photos/1.jpg").name
+    '1.jpg'
+    """
+    address = re.sub(r"^(https?|ftp|s3|gs|file):/+", r"\1://", str(source))  # a path has one slash of them left
+    if "://" in address:
+        raise DataError(f"images are read from this machine, not from {address}: download it and name the file")
+    return Path(source)
+
+
+def from_pillow(image: Image.Image) -> tv_tensors.Image:
+    """Returns a Pillow image as a (3, H, W) uint8 RGB one, turned upright as its EXIF entry says, if it has one.
+
+    Raises:
+        DataError: grey values of 32 bits, whose range is unknown, or pixels that cannot be had.
+    """
+    if image.mode in ("I", "F"):
+        raise DataError(f"a Pillow image of mode {image.mode} has grey values of unknown range: convert it to 8 or 16 bits")
+    try:
+        return _by_pillow(ImageOps.exif_transpose(image), apply_exif=False)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"a Pillow image cannot be read ({error}): open its file again") from error
 
 
 def read_bytes(path: Path) -> bytes:

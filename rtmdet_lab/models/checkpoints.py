@@ -18,12 +18,15 @@ from torch import Tensor, nn
 
 from rtmdet_lab.errors import CheckpointError, DataError
 from rtmdet_lab.files import require_plain, write_atomic
+from rtmdet_lab.models.agreement import CLASS_ROWS, match_rows, require_finite, require_same_meaning, rows_by_name
+from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.download import fetch, is_address, public_name
+from rtmdet_lab.models.knowledge import Knowledge, guess_size, knowledge_of
 from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
 from rtmdet_lab.models.zoo import ZOO, zoo_entry
-from rtmdet_lab.presets import SIZES, STEM_AND_STAGE_CHANNELS
 
 PREDICTOR_KEYS = re.compile(r"bbox_head\.rtm_cls\.|head\.fc\.")  # whose shape depends on the number of classes
+RUN_WEIGHTS = ("best.safetensors", "last.safetensors")  # of a run's folder, the one that is meant first
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
 
@@ -37,6 +40,8 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)  # keys of the file that the model does not have
     converted: list[str] = field(default_factory=list)  # keys that were renamed or changed in type on the way
     skipped: list[str] = field(default_factory=list)  # class predictors left out on request
+    unplaced: list[str] = field(default_factory=list)  # those of ``unexpected`` that belong to a part the model has
+    notes: list[str] = field(default_factory=list)  # sentences about what was matched, converted or assumed
     classes: tuple[str, ...] | None = None  # class names the file knows
     folded_norm: bool = False  # batch norm is folded into the weights: training must not use batch statistics
 
@@ -49,11 +54,16 @@ class LoadReport:
         return "; ".join(parts)
 
     def require_complete(self) -> LoadReport:
-        """Returns itself, or raises :class:`CheckpointError` if the model has keys that the file lacks."""
+        """Returns itself, or raises :class:`CheckpointError` if the model has keys that the file lacks, or the reverse."""
         if self.missing:
             raise CheckpointError(
                 f"{self.source} lacks {len(self.missing)} of the model's weights ({', '.join(self.missing[:3])}, ...): "
                 "it was made for another model or is incomplete"
+            )
+        if self.unplaced:
+            raise CheckpointError(
+                f"{self.source} has {len(self.unplaced)} weights that this model has no place for "
+                f"({', '.join(self.unplaced[:3])}, ...): it was made for another model"
             )
         return self
 
@@ -62,52 +72,116 @@ class LoadReport:
 class Checkpoint:
     """A weight file's content: tensors by key, and what it says about itself."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor]  # without the prefixes that wrappers of a model put before its keys
     classes: tuple[str, ...] | None = None
     model: str | None = None  # model name, in our own files
     config: dict[str, Any] | None = None  # experiment configuration, in our own files
+    text: str | None = None  # configuration as the published code writes it
+    renamed: list[str] = field(default_factory=list)  # keys that had such a prefix
+
+    def __post_init__(self) -> None:
+        tensors = {}
+        for key, value in self.tensors.items():
+            name = key
+            while name.startswith(WRAPPER_PREFIXES):
+                name = name.partition(".")[2]
+            tensors[name] = value
+            if name != key:
+                self.renamed.append(name)
+        self.tensors = tensors
+
+    def knowledge(self, source: str | Path) -> Knowledge:
+        """Returns what is known of the network that the weights of ``source`` were trained in."""
+        data = self.config.get("data") if self.config else None
+        named = data.get("classes") if isinstance(data, dict) else None
+        if named and self.classes and tuple(named) != self.classes:
+            raise CheckpointError(f"{source} names its classes twice, and differently: it was changed, use the original")
+        return knowledge_of(public_name(source), self.tensors, self.config, self.text)
 
 
-def load_checkpoint(model: nn.Module, source: str | Path, *, reset_predictors: bool = False) -> LoadReport:
+def load_checkpoint(
+    model: nn.Module,
+    source: str | Path,
+    *,
+    reset_predictors: bool = False,
+    new_classes: bool = False,
+    class_names: Sequence[str] | None = None,
+) -> LoadReport:
     """Copies the weights of ``source`` into ``model`` and returns what matched.
 
+    What the file knows of the network it was trained in is compared with a detector's settings, and its class rows go by
+    name where ``model.classes`` and the file name them (:mod:`rtmdet_lab.models.agreement`).
+
     Args:
-        source: a path, a URL, or a name of the zoo (``rtmdet-lab models`` lists them).
-        reset_predictors: leave out the class predictors, for a file with another number of classes.
+        source: a path, a run folder, a URL, or a name of the zoo (``rtmdet-lab models`` lists them).
+        reset_predictors: leave out the class predictors, for a file with other classes.
+        new_classes: classes of the model that the file lacks keep the rows they have, to be trained.
+        class_names: what the file's classes are called, in their order there, instead of what it says itself.
 
     Raises:
-        CheckpointError: no such file, unreadable, another model's size, or another number of classes.
+        CheckpointError: no such file, unreadable, trained with settings that differ, or for other classes.
         UnknownNameError: neither a file nor a name of the zoo.
         DownloadError: the file is not at hand and cannot be fetched.
     """
     path = locate(source)
     checkpoint = read_checkpoint(path)
+    given = checkpoint.tensors
+    is_detector = isinstance(model, RTMDet) and any(key.startswith("bbox_head.") for key in given)
+    knowledge = checkpoint.knowledge(source) if is_detector else Knowledge()
+    if class_names is not None:
+        checkpoint.classes = tuple(class_names)
     report = LoadReport(source=public_name(source), classes=checkpoint.classes)
     own = model.state_dict()
-    given: dict[str, Tensor] = {}
-    for key, value in checkpoint.tensors.items():
-        name = key
-        while name.startswith(WRAPPER_PREFIXES):
-            name = name.partition(".")[2]
-        if name != key or (name in own and value.dtype != own[name].dtype):
-            report.converted.append(name)
-        given[name] = value
+    retyped = {key for key, value in given.items() if key in own and value.dtype != own[key].dtype}
+    report.converted = [key for key in given if key in retyped or key in set(checkpoint.renamed)]
     if reset_predictors:
         report.skipped = [key for key in given if PREDICTOR_KEYS.match(key)]
     wanted = {key: value for key, value in given.items() if key not in set(report.skipped)}
     report.unexpected = [key for key in wanted if key not in own]
+    parts = tuple(f"{name}." for name, _ in model.named_children())
+    report.unplaced = [key for key in report.unexpected if key.startswith(parts)]
     report.loaded = [key for key in wanted if key in own]
     report.missing = [key for key in own if key not in wanted and key not in set(report.skipped)]
     if not report.loaded:
         raise CheckpointError(f"{path} has no weights of this model: its keys begin with {_first_parts(given)}")
+    require_finite(path, {key: wanted[key] for key in report.loaded})
+    if is_detector:
+        report.notes += require_same_meaning(path, knowledge, model, given)
+        _match_class_rows(path, checkpoint, model, own, wanted, report, new_classes)
     _check_shapes(path, model, own, wanted)
     model.load_state_dict({key: wanted[key] for key in report.loaded}, strict=False)
     report.folded_norm = _norm_is_folded(model)
+    if isinstance(model, RTMDet):
+        model.input_size = model.input_size or knowledge.input_size
     return report
 
 
+def _match_class_rows(
+    path: Path,
+    checkpoint: Checkpoint,
+    model: RTMDet,
+    own: Mapping[str, Tensor],
+    wanted: dict[str, Tensor],
+    report: LoadReport,
+    new_classes: bool,
+) -> None:
+    """Puts the class rows of ``wanted`` into the order of the model's classes; a model without names takes the file's."""
+    keys = [key for key in wanted if CLASS_ROWS.match(key) and key in own and wanted[key].ndim]
+    count = len(wanted[keys[0]]) if keys else 0
+    if not keys or any(len(wanted[key]) != count or wanted[key].shape[1:] != own[key].shape[1:] for key in keys):
+        return  # weights of another network: their shapes are named next
+    match = match_rows(path, checkpoint.classes, count, model.classes, model.num_classes, new_classes=new_classes)
+    report.notes += match.notes
+    if match.rows is not None:
+        for key in keys:
+            wanted[key] = rows_by_name(match, wanted[key], own[key])
+        report.converted += [key for key in keys if key not in report.converted]
+    if model.classes is None and checkpoint.classes is not None and len(checkpoint.classes) == count:
+        model.classes = checkpoint.classes
+
+
 def locate(source: str | Path) -> Path:
-    """Returns the local file of a path, URL or zoo name, downloading it if need be."""
+    """Returns the local file of a path, run folder, URL or zoo name, downloading it if need be."""
     # A path takes one of the two slashes away.
     text = re.sub(r"^(https?):/+(?=[^/])", r"\1://", str(source))
     if is_address(text):
@@ -116,7 +190,7 @@ def locate(source: str | Path) -> Path:
     path = Path(source)
     try:
         if path.is_dir():
-            raise CheckpointError(f"{path} is a folder: name a weight file in it")
+            return _weights_of_run(path)
         if path.exists():
             require_plain(path, "weight file")
             return path
@@ -128,6 +202,14 @@ def locate(source: str | Path) -> Path:
         raise CheckpointError(f"no checkpoint {path}: the file does not exist")
     entry = zoo_entry(text)
     return fetch(entry.url, entry.sha256_prefix)
+
+
+def _weights_of_run(folder: Path) -> Path:
+    for name in RUN_WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    names = " or ".join(RUN_WEIGHTS)
+    raise CheckpointError(f"folder {folder} holds no weights ({names}): name a run folder or a weight file")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -147,7 +229,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(tensors, Mapping):
         raise CheckpointError(f"{path} holds no readable state_dict")
     kept = {key: value for key, value in tensors.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    return Checkpoint(kept, _published_classes(meta))
+    return Checkpoint(kept, _published_classes(meta), text=_published_text(meta))
 
 
 def save_weights(
@@ -204,35 +286,23 @@ def _published_classes(meta: Any) -> tuple[str, ...] | None:
     return tuple(names) if named else None
 
 
+def _published_text(meta: Any) -> str | None:
+    """Returns the configuration that the published code writes into its files, as text."""
+    texts = [meta.get(name) for name in ("cfg", "config")] if isinstance(meta, Mapping) else []
+    return next((text for text in texts if isinstance(text, str)), None)
+
+
 def _check_shapes(path: Path, model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     wrong = [key for key in own if key in given and given[key].shape != own[key].shape]
     if not wrong:
         return
     key = wrong[0]
-    if all(PREDICTOR_KEYS.match(one) and given[one].ndim and given[one].shape[1:] == own[one].shape[1:] for one in wrong):
-        raise CheckpointError(
-            f"{path} was made for {len(given[key])} class(es), the model for {len(own[key])}: load everything but the class "
-            "predictors with reset_predictors=True (--reset-predictors)"
-        )
     looks_like = guess_size(given)
     hint = f"; it looks like size {looks_like!r}" if looks_like else ""
     raise CheckpointError(
         f"{path} does not fit this model{hint}: {len(wrong)} weights differ in shape, first {key} with "
         f"{tuple(given[key].shape)} where {tuple(own[key].shape)} is needed"
     )
-
-
-def guess_size(tensors: Mapping[str, Tensor]) -> str | None:
-    """Returns the published size whose width and depth a set of weights has, or None."""
-    stem = tensors.get("backbone.stem.2.conv.weight")
-    if stem is None or stem.ndim != 4:
-        return None
-    blocks = {key.split(".")[4] for key in tensors if key.startswith("backbone.stage2.1.blocks.")}
-    for name, preset in SIZES.items():
-        same_depth = max(round(6 * preset.depth), 1) == len(blocks)
-        if int(STEM_AND_STAGE_CHANNELS[0] * preset.width) == stem.shape[0] and same_depth:
-            return name
-    return None
 
 
 def _first_parts(tensors: Mapping[str, Tensor]) -> str:

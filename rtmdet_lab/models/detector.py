@@ -28,6 +28,10 @@ class RTMDet(nn.Module):
 
     def __init__(self, config: ModelConfig, task: TaskName = "detection") -> None:
         super().__init__()
+        # What is known of the weights, so that others are not taken for them: names in label order, and the side of the
+        # images they are meant for, pixels.
+        self.classes: tuple[str, ...] | None = None
+        self.input_size: int | None = None
         if config.head.shared_tower is not None and task != "instance":
             raise SettingError(f"model.head.shared_tower belongs to the task 'instance': leave it unset for {task!r}")
         self.config = config

@@ -22,6 +22,7 @@ class ZooEntry:
     url: str
     published: dict[str, float] = field(default_factory=dict)
     num_classes: int = 80
+    input_size: int = 640  # side of the images behind the published scores, pixels
 
     @property
     def filename(self) -> str:
@@ -44,7 +45,7 @@ def _instance(size: str, stamp: str, ap: float, mask_ap: float) -> ZooEntry:
 
 
 def _rotated(name: str, size: str, stem: str, digest: str, published: dict[str, float], classes: int = 15) -> ZooEntry:
-    return ZooEntry(name, f"rtmdet-r-{size}", f"{_MMROTATE}/{stem}/{stem}-{digest}.pth", published, classes)
+    return ZooEntry(name, f"rtmdet-r-{size}", f"{_MMROTATE}/{stem}/{stem}-{digest}.pth", published, classes, 1024)
 
 
 def _dota(size: str, single: tuple[str, float, float], multi: tuple[str, float, float]) -> list[ZooEntry]:
@@ -72,6 +73,7 @@ _ENTRIES = [
         "rtmdet-nano",
         f"{_MMPOSE}/rtmdet_nano_8xb32-100e_coco-obj365-person-05d8511e.pth",
         num_classes=1,
+        input_size=320,
     ),
     _instance("tiny", "20221130_151727-ec670f7e", 40.5, 35.4),
     _instance("s", "20221121_212604-fdc5d7ec", 44.0, 38.7),

@@ -11,8 +11,13 @@ from torchvision.ops import nms
 
 from rtmdet_lab.config import LossConfig, TestConfig
 from rtmdet_lab.distributed import mean_over_processes
+from rtmdet_lab.errors import UserError
 from rtmdet_lab.losses.quality_focal import quality_focal_loss, sigmoid_focal_loss
-from rtmdet_lab.structures import Assignment, DensePredictions, ImageMeta, Targets
+from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
+
+
+class NonFiniteOutputError(UserError, ArithmeticError):
+    """A network gave NaN or infinite numbers: no detections would be a wrong answer; names the images."""
 
 _IN_ONE_CALL = {True: 1_000, False: 25_000}  # boxes, on a CPU and elsewhere: where one call is faster than one per class
 
@@ -126,3 +131,23 @@ def to_original(boxes: Tensor, meta: ImageMeta) -> Tensor:
         boxes = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
     offset = boxes.new_tensor([*meta.offset, *meta.offset])
     return (boxes - offset) / boxes.new_tensor([*meta.scale, *meta.scale])
+
+
+def require_finite(predictions: DensePredictions, found: Sequence[Detections], metas: Sequence[ImageMeta]) -> None:
+    """Raises NonFiniteOutputError for images whose logits or boxes are no numbers, or whose detections are infinite.
+
+    Boxes of points that are not detections may be infinite: nobody sees them.
+    """
+    logits, boxes = predictions.logits.isfinite().all(-1).all(-1), predictions.boxes.isnan().any(-1).any(-1)
+    whole = (logits & ~boxes).tolist()
+    images = [
+        meta.image_id
+        for fine, one, meta in zip(whole, found, metas, strict=True)
+        if not fine or not bool(one.boxes.isfinite().all())
+    ]
+    if images:
+        named = ", ".join(map(str, images[:4])) + (f" and {len(images) - 4} more" if len(images) > 4 else "")
+        raise NonFiniteOutputError(
+            f"the network's output is NaN or infinite for image {named}: its weights are damaged or diverged (use others), "
+            "or half precision is too narrow for them (use fp32)"
+        )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rtmdet_lab.config import ExperimentConfig, TaskName, TestConfig
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.tasks.common import require_finite
 from rtmdet_lab.tasks.detection import decode_boxes, detection_task
 from rtmdet_lab.tasks.instance import decode_instances, instance_task
 from rtmdet_lab.tasks.rotated import decode_rotated_boxes, rotated_task
@@ -25,8 +27,23 @@ DECODERS: dict[TaskName, Callable[[DensePredictions, Sequence[ImageMeta], TestCo
 
 
 def decode_for(task: TaskName) -> Callable[[DensePredictions, Sequence[ImageMeta], TestConfig], list[Detections]]:
-    """Returns the function that turns a task's dense predictions into detections, for use without losses."""
-    return DECODERS[task]
+    """Returns the function that turns a task's dense predictions into detections, for use without losses.
+
+    It raises NonFiniteOutputError where a network gave NaN or infinite numbers.
+    """
+    return partial(_checked, DECODERS[task])
+
+
+def _checked(
+    decode: Callable[..., list[Detections]],
+    predictions: DensePredictions,
+    metas: Sequence[ImageMeta],
+    *config: TestConfig,
+    **named: TestConfig,
+) -> list[Detections]:
+    found = decode(predictions, metas, *config, **named)
+    require_finite(predictions, found, metas)
+    return found
 
 
 def build_task(config: ExperimentConfig) -> Task:
@@ -37,4 +54,9 @@ def build_task(config: ExperimentConfig) -> Task:
     """
     if config.task not in TASKS:
         raise SettingError(f"task is {config.task!r}, but this version has only {', '.join(TASKS)}")
-    return TASKS[config.task](config)
+    task = TASKS[config.task](config)
+    task.decode = partial(_checked, task.decode)
+    names = task.config.data.classes
+    task.model.classes = names if names is not None and len(names) == task.model.num_classes else None
+    task.model.input_size = task.config.test.input_size
+    return task

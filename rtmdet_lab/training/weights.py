@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import nn
 
 from rtmdet_lab.config import TrainConfig
-from rtmdet_lab.models.checkpoints import load_checkpoint
+from rtmdet_lab.models.checkpoints import RUN_WEIGHTS, load_checkpoint
 from rtmdet_lab.training.schedule import is_validated
 
-BEST_NAME, LAST_NAME = "best.safetensors", "last.safetensors"
+BEST_NAME, LAST_NAME = RUN_WEIGHTS
 KEPT_NAME = "epoch-{:04d}.safetensors"  # of ``train.keep_every``: weights after so many epochs
 
 

@@ -90,8 +90,41 @@ def test_class_that_the_file_does_not_have_is_one_sentence(capsys, weights, tmp_
     path = folder / "annotations" / "instances_val.json"
     write_annotations(path, content([image(1)], [], [{"id": 1, "name": "wide"}, {"id": 2, "name": "high"}]))
     fails(capsys, *arguments(weights, folder), words=[str(path), "'tall'", "wide, high"])
-    code, _, _ = call(capsys, *arguments(weights, folder, "--classes", "wide", "high", "--progress", "silent"))
+    code, _, _ = call(capsys, *arguments(weights, folder, "--class-names", "wide", "high", "--progress", "silent"))
     assert code == 0
+
+
+def test_classes_choose_by_name_in_any_order(capsys, made, weights, tmp_path):
+    def rows(*options):
+        more = ("--json", tmp_path / "r.json", "--progress", "silent", *options)
+        assert call(capsys, *arguments(weights, made, *more))[0] == 0
+        return {row["class"]: row for row in json.loads((tmp_path / "r.json").read_text())["per_class"]}
+
+    known = rows()
+    assert rows("--classes", "tall", "wide") == known
+    assert list(rows("--classes", "tall")) == ["tall"]
+    assert rows("--classes", "tall")["tall"]["objects"] == known["tall"]["objects"]
+
+
+def test_size_is_the_one_the_weights_were_trained_at(capsys, made, weights):
+    command = arguments(weights, made, "--progress", "silent")
+    del command[command.index("--input-size") : command.index("--input-size") + 2]
+    code, out, _ = call(capsys, *command)
+    assert code == 0
+    assert "input 64" in out
+
+
+def test_weights_that_are_not_finite_are_said(capsys, made, tmp_path):
+    task = make_task(**{"model.exp_on_reg": True})
+    task.model.bbox_head.rtm_cls[0].bias.data[0] = float("nan")
+    config = to_dict(make_config(**{"model.exp_on_reg": True}))
+    path = tmp_path / "w.safetensors"
+    save_weights(path, task.model.state_dict(), model="rtmdet-nano", classes=("wide", "tall"), config=config)
+    fails(capsys, *arguments(path, made), words=[str(path), "bbox_head.rtm_cls.0.bias", "NaN"])
+    task = make_task(**{"model.exp_on_reg": True})
+    task.model.state_dict()["backbone.stem.0.bn.running_var"][0] = -1.0  # finite, but its root is not
+    save_weights(path, task.model.state_dict(), model="rtmdet-nano", classes=("wide", "tall"), config=config)
+    fails(capsys, *arguments(path, made, "--progress", "silent"), words=["output is NaN", "image 1"])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +134,9 @@ def test_class_that_the_file_does_not_have_is_one_sentence(capsys, weights, tmp_
         (["--checkpoint", "rtmdet-tiny-coc"], ["rtmdet-tiny-coc", "did you mean 'rtmdet-tiny-coco'?"]),
         (["--model", "rtmdet-s"], ["rtmdet-nano", "rtmdet-s"]),
         (["--model", "rtmdet-zz"], ["rtmdet-zz"]),
-        (["--classes", "a", "b", "c"], ["2 class", "3"]),
+        (["--class-names", "a", "b", "c"], ["2 class", "3"]),
+        (["--class-names", "tall", "wide"], ["'wide'", "--classes"]),
+        (["--classes", "wid"], ["'wid'", "did you mean 'wide'?"]),
         (["--images", "nowhere"], ["nowhere"]),
         (["--annotations", "nowhere.json"], ["nowhere.json", "does not exist"]),
         (["--input-size", "100"], ["input_size", "multiple of 32"]),
@@ -120,7 +155,7 @@ def test_mistakes_are_one_sentence(capsys, made, weights, options, words):
 
 
 def test_way_out_of_a_wrong_number_of_classes_is_an_option_of_this_verb(capsys, made, weights):
-    message = fails(capsys, *arguments(weights, made, "--classes", "a", "b", "c"))
+    message = fails(capsys, *arguments(weights, made, "--class-names", "a", "b", "c"))
     assert "--reset-predictors" not in message
 
 
