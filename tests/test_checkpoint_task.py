@@ -127,8 +127,19 @@ def test_file_that_names_its_classes_twice_and_differently_is_refused(trained, t
     refused(CheckpointError, "w.safetensors", "differently", source=tmp_path / "w.safetensors")
 
 
-def test_run_folder_stands_for_its_weights(own):
-    assert task_from_checkpoint(own.parent).config.data.classes == ("wide", "tall")
+@pytest.mark.parametrize(("score_of", "wanted"), [(None, 0.0), ("best", 0.0), ("last", 1.0)])
+def test_run_folder_stands_for_the_weights_it_was_scored_with(trained, tmp_path, score_of, wanted):
+    config = to_dict(make_config())
+    config["train"] |= {"score_of": score_of} if score_of else {}
+    if score_of is None:  # of a run before there was such a setting
+        del config["train"]["score_of"]
+    tensors = trained.model.state_dict()
+    for name, value in (("best", 0.0), ("last", 1.0)):
+        changed = tensors | {"backbone.stem.0.bn.bias": torch.full_like(tensors["backbone.stem.0.bn.bias"], value)}
+        path = tmp_path / f"{name}.safetensors"
+        save_weights(path, changed, model="rtmdet-nano", classes=("wide", "tall"), config=config)
+    model = task_from_checkpoint(tmp_path).model
+    assert model.state_dict()["backbone.stem.0.bn.bias"][0] == wanted
 
 
 def test_own_file_for_another_model_name_says_so(own):

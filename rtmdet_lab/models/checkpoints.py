@@ -26,7 +26,7 @@ from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
 from rtmdet_lab.models.zoo import ZOO, zoo_entry
 
 PREDICTOR_KEYS = re.compile(r"bbox_head\.rtm_cls\.|head\.fc\.")  # whose shape depends on the number of classes
-RUN_WEIGHTS = ("best.safetensors", "last.safetensors")  # of a run's folder, the one that is meant first
+RUN_WEIGHTS = ("best.safetensors", "last.safetensors")  # of a run's folder
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
 
@@ -205,11 +205,14 @@ def locate(source: str | Path) -> Path:
 
 
 def _weights_of_run(folder: Path) -> Path:
-    for name in RUN_WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    names = " or ".join(RUN_WEIGHTS)
-    raise CheckpointError(f"folder {folder} holds no weights ({names}): name a run folder or a weight file")
+    """Returns the weight file that a run is scored with: the last one where its ``train.score_of`` says so."""
+    there = [folder / name for name in RUN_WEIGHTS if (folder / name).is_file()]
+    if not there:
+        names = " or ".join(RUN_WEIGHTS)
+        raise CheckpointError(f"folder {folder} holds no weights ({names}): name a run folder or a weight file")
+    config = read_checkpoint(there[-1]).config or {}
+    train = config.get("train")
+    return there[-1] if isinstance(train, dict) and train.get("score_of") == "last" else there[0]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
