@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +14,11 @@ from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.config import ExperimentConfig, refuse_secrets, to_dict
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
+from rtmdet_lab.data.images import local_path
 from rtmdet_lab.distributed import local_rank, rank, world_size
-from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.errors import DataError, SettingError, did_you_mean
 from rtmdet_lab.files import write_json
+from rtmdet_lab.models.agreement import shortened
 from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
 from rtmdet_lab.presets import TASK_PREFIX
 from rtmdet_lab.records import RunRecord, environment, peak_memory_mb, read_record
@@ -40,36 +44,86 @@ def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset] | tup
             raise DataError(
                 f"data.{name} is not set: name your own data, or make some with `rtmdet-lab data generate FOLDER`"
             )
+        local_path(getattr(data, name))
     if config.task == "rotated":
         common = {"skip_empty": data.skip_empty, "on_bad": data.on_bad}
-        first = DotaDataset(data.train_images, data.train_annotations, data.classes, training=True, **common)
-        return first, DotaDataset(data.val_images, data.val_annotations, first.classes, on_bad=data.on_bad)
-    outlines = config.task == "instance"
-    train = CocoDataset(
-        data.train_images,
-        data.train_annotations,
-        data.classes,
-        training=True,
-        skip_empty=data.skip_empty,
-        min_image_size=data.min_image_size,
-        on_bad=data.on_bad,
-        outlines=outlines,
-    )
+        train = DotaDataset(data.train_images, data.train_annotations, data.classes, training=True, **common)
+    else:
+        train = CocoDataset(
+            data.train_images,
+            data.train_annotations,
+            data.classes,
+            training=True,
+            skip_empty=data.skip_empty,
+            min_image_size=data.min_image_size,
+            on_bad=data.on_bad,
+            outlines=config.task == "instance",
+        )
     # Labels must mean the same in both files, so the validation set takes its classes from the training set.
-    val = CocoDataset(data.val_images, data.val_annotations, train.classes, on_bad=data.on_bad, outlines=outlines)
+    val = _open_scored(config.task, data.val_images, data.val_annotations, train.classes, data.on_bad)
+    _tell_absent(val, train.class_counts(), "the training set")
+    _tell_others(val, "the training set", passed_over=train.others, on_bad=data.on_bad)
     return train, val
 
 
 def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_bad: str = "refuse") -> Any:
     """Returns the set ``task`` is scored on, with the task's classes: a COCO file, or a folder of DOTA label files.
 
+    Classes that only one of the two knows are told.
+
     Raises:
-        DataError: files that cannot be used.
+        DataError: files that cannot be used, or without any of the classes.
     """
     classes = task.config.data.classes
-    if task.name == "rotated":
-        return DotaDataset(images, annotations, classes, on_bad=on_bad)
-    return CocoDataset(images, annotations, classes, on_bad=on_bad, outlines=task.name == "instance")
+    try:
+        source = _open_scored(task.name, images, annotations, classes, on_bad)
+    except DataError as error:
+        if "none of the classes" in str(error):
+            raise DataError(f"{error}; if its names are others for the same, give them as --class-names") from None
+        raise
+    _tell_absent(source, None, "the weights")
+    _tell_others(source, "the weights", on_bad=on_bad)
+    return source
+
+
+def _open_scored(task: str, images: str | Path, annotations: str | Path, classes: Sequence[str], on_bad: str) -> Any:
+    images, annotations = local_path(images), local_path(annotations)
+    if task == "rotated":
+        return DotaDataset(images, annotations, classes, on_bad=on_bad, of_another_set=True)
+    outlines = task == "instance"
+    return CocoDataset(images, annotations, classes, on_bad=on_bad, outlines=outlines, of_another_set=True)
+
+
+def _tell_absent(val: Any, learned: Mapping[str, int] | None, where: str) -> None:
+    """Warns of classes that the validation set does not have, with the objects that ``learned`` has of them."""
+    absent = [name for name in val.absent() if learned is None or learned[name]]
+    if absent:
+        counts = [f"{name!r} ({learned[name]} objects)" if learned is not None else repr(name) for name in absent]
+        warnings.warn(
+            f"{val.title} lacks {len(absent)} of the {len(val.classes)} classes of {where}, which are not scored: "
+            f"{shortened(counts)}",
+            stacklevel=3,
+        )
+
+
+def _tell_others(val: Any, where: str, passed_over: Collection[str] = (), on_bad: str = "refuse") -> None:
+    """Warns of objects whose class ``where`` does not have; refuses a class that is misspelt in one of the two."""
+    others = {name: count for name, count in val.others.items() if count and name not in passed_over}
+    hints = {name: did_you_mean(name, val.absent(), cutoff=0.8) for name in others}
+    misspelt = [name for name in others if hints[name]]
+    if misspelt and on_bad == "refuse":
+        name = misspelt[0]
+        raise DataError(
+            f"{val.title} has {others[name]} objects of {name!r}, which {where} does not know: {hints[name]} give the class "
+            "one name, or leave its objects out with data.on_bad=skip (--on-bad skip)"
+        )
+    if others:
+        counts = [f"{name!r} ({count} objects)" for name, count in others.items()]
+        warnings.warn(
+            f"{sum(others.values())} objects of {val.title} are not scored, because {where} does not know their classes: "
+            f"{shortened(counts)}",
+            stacklevel=3,
+        )
 
 
 def scores_by_kind(task: Task, evaluator: Any) -> dict[str, dict[str, float]]:
@@ -180,9 +234,13 @@ def run(
     return record
 
 
-def with_file_ids(results: list[dict[str, Any]], category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Returns COCO results whose categories are those of the annotation file instead of label + 1."""
-    return [dict(one, category_id=category_ids[one["category_id"] - 1]) for one in results]
+def with_file_ids(results: list[dict[str, Any]], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
+    """Returns COCO results whose categories are those of the annotation file instead of label + 1.
+
+    Those of classes that the file does not have are left out.
+    """
+    ids = dict(enumerate(category_ids, start=1))
+    return [dict(one, category_id=ids[one["category_id"]]) for one in results if ids[one["category_id"]] is not None]
 
 
 def choose_device(name: str = "auto") -> torch.device:

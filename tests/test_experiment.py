@@ -31,6 +31,7 @@ from rtmdet_lab.records import read_record
 from rtmdet_lab.training.evaluate import evaluate
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+from made_dota import SHIP, write_dota
 from made_runs import Recorder, weights_of
 from made_sets import (
     CATEGORIES,
@@ -196,13 +197,71 @@ def test_validation_classes_are_matched_by_name(tmp_path):
     assert val.category_ids == (4, 9)
 
 
-def test_class_that_only_the_training_set_has_is_named(tmp_path):
-    write_set(tmp_path, train=4, val=2)
-    path = tmp_path / "annotations" / "instances_val.json"
-    write_annotations(path, content([image(1)], [], CATEGORIES[:1]))
+def coco_pair(folder: Path, val_categories, val_annotations) -> Path:
+    """Returns a set whose training file knows "wide" (3) and "tall" (7), with another validation file."""
+    write_set(folder, train=8, val=2)
+    path = folder / "annotations" / "instances_val.json"
+    write_annotations(path, content([image(1), image(2)], val_annotations, val_categories))
+    return folder
+
+
+def test_class_that_only_the_training_set_has_is_told_with_its_objects_and_not_scored(tmp_path):
+    folder = coco_pair(tmp_path, CATEGORIES[:1], [annotation(1, 1, 3)])
+    with pytest.warns(UserWarning, match=r"lacks 1 of the 2 classes of the training set.*'tall' \(\d objects\)") as told:
+        train, val = open_data(config_of(folder))
+    assert f"({train.class_counts()['tall']} objects)" in str(told[0].message)
+    assert "did you mean" not in str(told[0].message)
+    assert val.classes == ("wide", "tall")
+    assert val.category_ids == (3, None)
+    assert with_file_ids([{"category_id": 1}, {"category_id": 2}], val.category_ids) == [{"category_id": 3}]
+
+
+def test_class_that_only_the_validation_set_has_is_told_with_its_objects(tmp_path):
+    known = [*CATEGORIES, {"id": 9, "name": "ring"}, {"id": 10, "name": "unused"}]
+    folder = coco_pair(tmp_path, known, [annotation(1, 1, 3), annotation(2, 1, 9), annotation(3, 2, 9)])
+    with pytest.warns(UserWarning, match=r"^2 objects of .* not scored.*training set does not know.*'ring' \(2 objects\)$"):
+        open_data(config_of(folder))
+
+
+def test_class_that_a_choice_leaves_out_is_not_told(tmp_path, recwarn):
+    folder = coco_pair(tmp_path, CATEGORIES, [annotation(1, 1, 3), annotation(2, 1, 7)])
+    open_data(config_of(folder, **{"data.classes": ["tall"]}))
+    assert not [one for one in recwarn if "scored" in str(one.message)]
+
+
+def test_class_misspelt_in_one_of_the_sets_is_refused_or_told(tmp_path):
+    known = [CATEGORIES[0], {"id": 9, "name": "talll"}]
+    folder = coco_pair(tmp_path, known, [annotation(1, 1, 3), annotation(2, 1, 9)])
+    with pytest.warns(UserWarning, match="lacks"), pytest.raises(DataError) as error:
+        open_data(config_of(folder))
+    assert_one_sentence(error.value, "1 objects of 'talll'", "did you mean 'tall'?", "--on-bad skip")
+    with pytest.warns(UserWarning, match="'talll'"):
+        open_data(config_of(folder, **{"data.on_bad": "skip"}))
+
+
+def test_sets_without_a_class_in_common_are_refused(tmp_path):
+    folder = coco_pair(tmp_path, [{"id": 1, "name": "ring"}], [])
     with pytest.raises(DataError) as error:
-        open_data(config_of(tmp_path))
-    assert_one_sentence(error.value, str(path), "'tall'")
+        open_data(config_of(folder))
+    assert_one_sentence(error.value, "none of the classes wide, tall", "ring")
+
+
+def test_rotated_sets_are_compared_likewise(tmp_path):
+    for split, name in (("train", "kite"), ("val", "boat")):
+        write_dota(tmp_path / split, {"a": [SHIP, SHIP.replace("ship", name)]})
+    places = {
+        f"data.{split}_{what}": str(tmp_path / split / folder)
+        for split in ("train", "val")
+        for what, folder in (("images", "images"), ("annotations", "labelTxt"))
+    }
+    config = with_overrides(ExperimentConfig(), {"task": "rotated", "model.size": "tiny", **places})
+    with pytest.warns(UserWarning, match="scored") as told:
+        train, val = open_data(config)
+    texts = [str(one.message) for one in told]
+    assert any("lacks 1 of the 2 classes" in text and "'kite' (1 objects)" in text for text in texts), texts
+    assert any(text.startswith("1 objects of") and "'boat' (1 objects)" in text for text in texts), texts
+    assert val.classes == train.classes == ("kite", "ship")
+    assert len(val.truth(0)) == 1
 
 
 def test_unknown_class_is_named_before_anything_is_written(made, tmp_path):

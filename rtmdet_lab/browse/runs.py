@@ -130,7 +130,7 @@ def _read_coco(
 ) -> tuple[list[ImagePair], tuple[str, ...], str, list[str]]:
     masks = any(isinstance(one, Mapping) and "segmentation" in one for one in results)
     kind = "segm" if masks else "bbox"
-    file = read_coco(annotations, classes or None, segmentations=masks)
+    file = read_coco(annotations, classes or None, segmentations=masks, of_another_set=bool(classes))
     # Sizes: of the file, or of the image where the file does not say.
     sizes, left_out = {}, list(file.problems)
     for record in file.images:
@@ -143,7 +143,7 @@ def _read_coco(
     kept, strange = _known(results, predictions, set(sizes), set(file.category_ids), "category_id")
     truth = {
         "images": [{"id": key, "height": size[0], "width": size[1]} for key, size in sizes.items()],
-        "categories": [{"id": one} for one in file.category_ids],
+        "categories": [{"id": one} for one in file.category_ids if one is not None],
     }
     read_results(kept, truth, ("bbox", kind) if masks else (kind,))
     by_image: dict[Any, list[Mapping[str, Any]]] = {key: [] for key in sizes}

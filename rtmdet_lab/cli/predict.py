@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
     classes = task.config.data.classes
     settings["input_size"] = task.config.test.input_size
-    print(f"{args.checkpoint}, input {task.config.test.input_size}")
+    say(f"{public_name(args.checkpoint)}, input {task.config.test.input_size}")
     if args.submission is not None and task.name != "rotated":
         raise SettingError(
             f"--submission is for rotated boxes, but {public_name(args.checkpoint)} finds others: leave it out"

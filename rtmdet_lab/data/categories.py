@@ -47,8 +47,13 @@ def read_categories(
     return names, notes
 
 
-def choose_categories(path: Path, names: Mapping[int, str], classes: Sequence[str] | None) -> tuple[int, ...]:
+def choose_categories(
+    path: Path, names: Mapping[int, str], classes: Sequence[str] | None, of_another_set: bool = False
+) -> tuple[int | None, ...]:
     """Returns the ids of ``classes`` in their order, or of all categories.
+
+    Args:
+        of_another_set: some classes may be missing, not all; they have no id.
 
     Raises:
         DataError: a class that the file does not have, or one named twice.
@@ -56,14 +61,17 @@ def choose_categories(path: Path, names: Mapping[int, str], classes: Sequence[st
     if classes is None:
         return tuple(names)
     ids = {name: category_id for category_id, name in names.items()}
-    for name in classes:
-        if name not in ids:
-            known = ", ".join(list(ids)[:10]) + (", ..." if len(ids) > 10 else "")
-            hint = f"{did_you_mean(name, ids)} it has {known}".lstrip()
-            raise DataError(f"annotation file {path} has no class {name!r}: {hint}")
+    known = ", ".join(list(ids)[:10]) + (", ..." if len(ids) > 10 else "")
+    missing = [name for name in classes if name not in ids]
+    if of_another_set and len(missing) == len(classes):
+        raise DataError(f"annotation file {path} has none of the classes {', '.join(missing[:10])}: it has {known}")
+    if missing and not of_another_set:
+        # What is chosen, too, cannot be what was meant.
+        hint = did_you_mean(missing[0], set(ids) - set(classes), cutoff=0.75)
+        raise DataError(f"annotation file {path} has no class {missing[0]!r}: {f'{hint} it has {known}'.lstrip()}")
     if len(set(classes)) < len(classes):
         raise DataError(f"classes name {Counter(classes).most_common(1)[0][0]!r} twice: name each class once")
-    return tuple(ids[name] for name in classes)
+    return tuple(ids.get(name) for name in classes)
 
 
 def _check(path: Path, categories: list) -> None:

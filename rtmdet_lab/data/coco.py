@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class CocoDataset:
         on_bad: "refuse" raises on malformed annotations, "skip" leaves them out and says so.
         outlines: read the objects' segmentations, too: for training as ``outlines`` (polygons), otherwise as ``masks``
             (G, H, W) bool in the file's pixels.
+        of_another_set: ``classes`` are those of other data or of weights: some may be missing here, not all.
 
     Raises:
         DataError: nothing usable, or malformed annotations with ``on_bad`` "refuse".
@@ -50,6 +52,7 @@ class CocoDataset:
         min_image_size: int = 32,
         on_bad: str = "refuse",
         outlines: bool = False,
+        of_another_set: bool = False,
     ) -> None:
         self.folder = Path(images)
         self.training = training
@@ -57,7 +60,7 @@ class CocoDataset:
         self.reading = Reading()
         if not self.folder.is_dir():
             raise DataError(f"no image folder {self.folder}: it does not exist or is not a folder")
-        file = read_coco(Path(annotations), classes, segmentations=outlines)
+        file = read_coco(Path(annotations), classes, segmentations=outlines, of_another_set=of_another_set)
         self.file = file
         self.title = file.title
         self.classes = file.classes
@@ -89,6 +92,19 @@ class CocoDataset:
             raise DataError(
                 f"annotation file {file.path} has no images{kept}: nothing to {'train' if training else 'evaluate'} on"
             )
+
+    def class_counts(self) -> Counter:
+        """Returns how many objects each class has, by name."""
+        return Counter(self.classes[label] for record in self.records for label in record.labels)
+
+    def absent(self) -> tuple[str, ...]:
+        """Returns the classes that the annotation file has no category for."""
+        return tuple(name for name, one in zip(self.classes, self.category_ids, strict=True) if one is None)
+
+    @property
+    def others(self) -> Counter:
+        """Objects of the categories that were not chosen, by name."""
+        return self.file.others
 
     def __len__(self) -> int:
         return len(self.records)

@@ -51,10 +51,11 @@ class CocoFile:
     path: Path
     title: str
     classes: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | None, ...]  # None: a class that the file has no category for
     images: list[ImageRecord]
     problems: list[str]  # malformed annotations and images listed twice, one sentence each
     dropped: Counter  # reason -> number of objects that cannot be learned
+    others: Counter  # name of a category that was not chosen -> its objects
     doubts: list[str] = field(default_factory=list)  # what may be wrong
     disagreeing: list[str] = field(default_factory=list)  # boxes that contradict their polygons
     notes: list[str] = field(default_factory=list)  # what was read in another way than it is written
@@ -67,12 +68,15 @@ class CocoFile:
         return [*self.doubts, f"{self.disagreeing[0]}{more}"]
 
 
-def read_coco(path: Path, classes: Sequence[str] | None = None, segmentations: bool = False) -> CocoFile:
+def read_coco(
+    path: Path, classes: Sequence[str] | None = None, segmentations: bool = False, of_another_set: bool = False
+) -> CocoFile:
     """Returns the content of an annotation file, checked.
 
     Args:
         classes: names to keep, in label order; None keeps all categories in the file's order.
         segmentations: check and keep the objects' segmentations, too.
+        of_another_set: ``classes`` are those of other data or of weights: some may be missing here, not all.
 
     Raises:
         DataError: not usable as a whole; names the file, the entry and the remedy.
@@ -80,7 +84,7 @@ def read_coco(path: Path, classes: Sequence[str] | None = None, segmentations: b
     content = _content(path)
     images, annotations, categories = (content[key] for key in ("images", "annotations", "categories"))
     names, notes = read_categories(path, categories, annotations, classes)
-    category_ids = choose_categories(path, names, classes)
+    category_ids = choose_categories(path, names, classes, of_another_set)
     records, problems = _image_records(path, images)
     if segmentations and annotations and not any(isinstance(one, dict) and one.get("segmentation") for one in annotations):
         raise DataError(
@@ -100,8 +104,8 @@ def read_coco(path: Path, classes: Sequence[str] | None = None, segmentations: b
     info = content.get("info")
     title = str((info.get("description") if isinstance(info, dict) else None) or path.name)
     kept = [record for record in records.values() if record is not None]
-    chosen = tuple(names[one] for one in category_ids)
-    file = CocoFile(path, title, chosen, category_ids, kept, problems, reader.dropped, doubts)
+    chosen = tuple(names[one] for one in category_ids) if classes is None else tuple(classes)
+    file = CocoFile(path, title, chosen, category_ids, kept, problems, reader.dropped, reader.others, doubts)
     file.disagreeing = [] if segmentations else reader.disagreeing()
     file.notes = notes + reader.notes()
     return file
@@ -164,6 +168,7 @@ class _Annotations:
     ) -> None:
         self.records, self.names, self.label_of, self.segmentations = records, names, label_of, segmentations
         self.dropped: Counter = Counter()
+        self.others = Counter(dict.fromkeys((name for one, name in names.items() if one not in label_of), 0))
         self.scraps = self.without_area = self.wrong_area = self.rectangles = 0
         self.seen: set[Any] = set()
         self.ids: list[Any] = []
@@ -197,6 +202,7 @@ class _Annotations:
         record.reach = max(before[0], x + width), max(before[1], y + height)
         label = self.label_of.get(entry["category_id"])
         if label is None:
+            self.others[self.names[entry["category_id"]]] += 1
             return
         if area is None or area <= 0:
             self.without_area += area is None

@@ -153,6 +153,7 @@ class DotaDataset:
             the published training; otherwise they are marked ``ignore``.
         on_bad: "refuse" raises on lines that cannot be used and files without partner, "skip" leaves them out and says
             so.
+        of_another_set: ``classes`` are those of other data or of weights: objects of other names are left out.
 
     Raises:
         DataError: nothing usable, or bad lines or files with ``on_bad`` "refuse".
@@ -169,18 +170,21 @@ class DotaDataset:
         training: bool = False,
         skip_empty: bool = True,
         on_bad: str = "refuse",
+        of_another_set: bool = False,
     ) -> None:
         folder = Path(labels)
         self.training = training
         self.reading = Reading()
         self.title = str(folder)
-        read = read_labelled(Path(images), folder, classes)
+        read = read_labelled(Path(images), folder, None if of_another_set else classes)
         _answer(read.problems, on_bad, folder)
         for doubt in read.doubts:
             warnings.warn(f"label folder {folder}: {doubt}", stacklevel=2)
         found = {name for file in read.files for name in file.names}
         self.classes = _checked(classes, found, folder) if classes is not None else choose_classes(found)
         label_of = {name: label for label, name in enumerate(self.classes)}
+        # Objects of the names that were not chosen, by name.
+        self.others = Counter(name for file in read.files for name in file.names if name not in label_of)
         odd = sum(int(file.irregular.sum()) for file in read.files)
         if odd:
             text = f"{odd} objects of {folder} have corners that cross or are not convex: their smallest rectangle is used"
@@ -210,6 +214,15 @@ class DotaDataset:
         names = [file.names[row] for _, file, _, objects in kept for row in np.flatnonzero(objects)]
         self._labels = torch.tensor([label_of[name] for name in names], dtype=torch.int64)
         self._difficult = torch.from_numpy(np.concatenate([file.difficult[objects] for _, file, _, objects in kept]))
+
+    def class_counts(self) -> Counter:
+        """Returns how many objects each class has, by name."""
+        return Counter(self.classes[label] for label in self._labels.tolist())
+
+    def absent(self) -> tuple[str, ...]:
+        """Returns the classes that no object has."""
+        present = self.class_counts()
+        return tuple(name for name in self.classes if not present[name])
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -114,7 +114,7 @@ def _object(fields: list[str], classes: Collection[str] | None) -> tuple[list[fl
     if all(0 <= value <= 1 for value in quad):
         raise ValueError("all corners lie between 0 and 1: shares of the image, but pixels are needed")
     if classes is not None and name not in classes:
-        hint = did_you_mean(name, classes) or f"known are {', '.join(list(classes)[:20])}"
+        hint = did_you_mean(name, classes, cutoff=0.8) or f"known are {', '.join(list(classes)[:20])}"
         raise ValueError(f"class {name!r} is not among the classes: {hint}")
     if not (flag.isascii() and flag.isdecimal()):
         raise ValueError(f"difficulty {flag!r} is not a whole number (0 easy, 1 difficult)")

@@ -154,9 +154,13 @@ def listed(names: Iterable[str], most: int = 6) -> str:
     >>> listed(["car", "bus", "tram"], most=2)
     "'car', 'bus' and 1 more"
     """
-    names = list(names)
-    rest = len(names) - most
-    return ", ".join(repr(name) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return shortened([repr(name) for name in names], most)
+
+
+def shortened(words: Sequence[str], most: int = 6) -> str:
+    """Returns words for a sentence, shortened where there are many."""
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _unusable_names(names: Sequence[str] | None, count: int) -> str:

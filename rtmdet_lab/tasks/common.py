@@ -19,6 +19,7 @@ from rtmdet_lab.structures import Assignment, DensePredictions, Detections, Imag
 class NonFiniteOutputError(UserError, ArithmeticError):
     """A network gave NaN or infinite numbers: no detections would be a wrong answer; names the images."""
 
+
 _IN_ONE_CALL = {True: 1_000, False: 25_000}  # boxes, on a CPU and elsewhere: where one call is faster than one per class
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
 from made_dota import SHIP, TILTED, write_dota
 from made_runs import make_config, make_task
-from made_sets import content, image, write_annotations, write_set
+from made_sets import annotation, content, image, write_annotations, write_set
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +86,30 @@ def test_classes_of_the_weights_are_found_by_name_in_the_file(capsys, weights, t
     assert "other" not in out
 
 
-def test_class_that_the_file_does_not_have_is_one_sentence(capsys, weights, tmp_path):
+def test_classes_that_only_one_side_knows_are_told_and_the_others_scored(capsys, weights, tmp_path):
     folder = write_set(tmp_path / "set", train=1, val=2)
     path = folder / "annotations" / "instances_val.json"
-    write_annotations(path, content([image(1)], [], [{"id": 1, "name": "wide"}, {"id": 2, "name": "high"}]))
-    fails(capsys, *arguments(weights, folder), words=[str(path), "'tall'", "wide, high"])
-    code, _, _ = call(capsys, *arguments(weights, folder, "--class-names", "wide", "high", "--progress", "silent"))
+    write_annotations(
+        path, content([image(1)], [annotation(1, 1, 2)], [{"id": 1, "name": "wide"}, {"id": 2, "name": "high"}])
+    )
+    with pytest.warns(UserWarning, match="scored") as told:
+        code, _, _ = call(capsys, *arguments(weights, folder, "--progress", "silent"))
     assert code == 0
+    lacking, unknown = sorted(str(one.message) for one in told if "scored" in str(one.message))[::-1]
+    assert "lacks 1 of the 2 classes of the weights, which are not scored: 'tall'" in lacking
+    assert unknown.startswith("1 objects of")
+    assert "'high' (1 objects)" in unknown
+    names = ("--class-names", "wide", "high")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "scored")
+        assert call(capsys, *arguments(weights, folder, *names, "--progress", "silent"))[0] == 0
+
+
+def test_weights_and_file_without_a_common_class_name_the_option_that_helps(capsys, weights, tmp_path):
+    folder = write_set(tmp_path / "set", train=1, val=2)
+    path = folder / "annotations" / "instances_val.json"
+    write_annotations(path, content([image(1)], [], [{"id": 1, "name": "flat"}, {"id": 2, "name": "high"}]))
+    fails(capsys, *arguments(weights, folder), words=[str(path), "wide, tall", "flat, high", "--class-names"])
 
 
 def test_classes_choose_by_name_in_any_order(capsys, made, weights, tmp_path):

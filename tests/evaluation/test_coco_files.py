@@ -51,6 +51,8 @@ def test_sound_results_are_scored_whatever_holds_their_numbers(tmp_path):
         ({"score": float("nan")}, "score nan"),
         ({"bbox": [1, 2, 3]}, "bbox [1, 2, 3]"),
         ({"bbox": [1, 2, 3, float("inf")]}, "four finite numbers"),
+        ({"bbox": [0, 0, 1e308, 1e308]}, "1,000,000 pixels"),
+        ({"bbox": [-2e6, 0, 3, 3]}, "1,000,000 pixels"),
         ({"segmentation": run_lengths(32, 64)}, "size [32, 64], but its image has [64, 64]"),
         ({"segmentation": [[1, 1, 5, 1, 5, 5]]}, "not compressed run lengths"),
     ],
