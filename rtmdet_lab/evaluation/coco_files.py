@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.errors import DataError
+from rtmdet_lab.fields import MAX_COORDINATE
 from rtmdet_lab.files import read_json
 
-_FARTHEST = 1e6  # pixels; fifty times the largest published image. Areas of boxes of 1e308 are infinite
 _FIELDS = {"bbox": "bbox", "segm": "segmentation"}  # what is scored, by kind
 
 
@@ -90,8 +90,8 @@ def _problem(one: Any, sizes: Mapping[Any, tuple], categories: set, kinds: Seque
         box = one["bbox"]
         if not hasattr(box, "__len__") or len(box) != 4 or not all(_is_number(value) for value in box):
             return f"has bbox {box!r}, but four finite numbers x, y, width, height are needed"
-        if max(map(abs, box)) > _FARTHEST:
-            return f"has bbox {box!r}, which lies further out than {_FARTHEST:,.0f} pixels, where nothing can be compared"
+        if max(map(abs, box)) > MAX_COORDINATE:
+            return f"has bbox {box!r}, further out than {MAX_COORDINATE:,.0f} pixels: no image is that large"
     return _mask_problem(one["segmentation"], sizes[one["image_id"]]) if "segm" in kinds else None
 
 
