@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from rtmdet_lab.records import RunRecord, environment, peak_memory_mb, read_reco
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.training.evaluate import evaluate
+from rtmdet_lab.training.lock import run_folder
 from rtmdet_lab.training.loop import fit
 from rtmdet_lab.training.processes import run_processes
 from rtmdet_lab.training.report import Reporter, Silent, choose_reporter
@@ -182,6 +184,9 @@ def run(
         resume: continue the run that ``out_dir`` holds; "auto" does so if there is one.
         experiment, row, budget, effective: for the record (:mod:`rtmdet_lab.variants`).
         num_processes: processes that share each batch, one per GPU or several on a CPU; they report here.
+
+    Raises:
+        StorageError: another training is at work in ``out_dir``, or it holds results that would be written over.
     """
     refuse_secrets(config)
     out_dir = Path(out_dir)
@@ -191,7 +196,19 @@ def run(
         work = {"config": to_dict(config), "out_dir": str(out_dir), "device": device, "resume": resume, **labels}
         run_processes(work, out_dir, num_processes, reporter)
         return read_record(out_dir)
-    chosen = choose_device(device)
+    # One process of all writes, and one run at a time.
+    with run_folder(out_dir, reporter.note) if rank() == 0 else nullcontext():
+        return _run_here(config, out_dir, choose_device(device), resume, reporter, labels)
+
+
+def _run_here(
+    config: ExperimentConfig,
+    out_dir: Path,
+    chosen: torch.device,
+    resume: bool | Literal["auto"],
+    reporter: Reporter,
+    labels: dict[str, Any],
+) -> RunRecord:
     train, val = open_data(config)
     task, report = prepare(config, train.classes)
     for note in report.notes if report is not None else ():
@@ -227,7 +244,7 @@ def run(
         peak_memory_mb=peak_memory_mb(chosen),
         history=history,
         environment=environment(chosen),
-        **{**labels, "effective": effective or {}},
+        **{**labels, "effective": labels["effective"] or {}},
     )
     if rank() == 0:
         record.write(out_dir)

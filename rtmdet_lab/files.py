@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
 import os
 import re
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -60,6 +62,9 @@ def write_atomic(
 ) -> None:
     """Writes a file so that either the old or the whole new content is there, whatever happens meanwhile.
 
+    A link stays: the file it names is replaced. A file keeps its mode and, where the system lets it, its owner. A character
+    device or a pipe is written into; nothing takes its place.
+
     Args:
         data: the content, or a function that writes it to an open file.
         size: expected bytes of what a function writes, for the message.
@@ -78,21 +83,33 @@ def write_atomic(
 
 
 def _write_once(path: Path, data: bytes | Callable[[BinaryIO], None], earlier: Path | None) -> None:
+    stream = _open_stream(path)
+    if stream is not None:
+        with os.fdopen(stream, "wb") as file:
+            _fill(file, data)
+        return
+    # A file that keeps its earlier content under a second name has that in its own folder.
+    place = Path(os.path.realpath(path)) if earlier is None else path
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if earlier is None and place.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        before = place.stat() if place.exists() else None
+        if before is not None and not os.access(place, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only")
+        handle, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         with os.fdopen(handle, "wb") as file:
-            if isinstance(data, bytes):
-                file.write(data)
-            else:
-                data(file)
+            _fill(file, data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        if earlier is not None and path.exists():
-            _keep(path, earlier)
-        os.replace(temporary, path)
+        if before is not None and before.st_uid != os.geteuid():
+            with contextlib.suppress(OSError):  # only root may give files away
+                os.chown(temporary, before.st_uid, before.st_gid)
+        os.chmod(temporary, 0o666 & ~_umask() if before is None else stat.S_IMODE(before.st_mode))
+        if earlier is not None and place.exists():
+            _keep(place, earlier)
+        os.replace(temporary, place)
     except RuntimeError as error:
         # torch.save answers a full disk with a RuntimeError of its own, behind which the system's stands.
         if isinstance(error.__context__, OSError):
@@ -101,6 +118,45 @@ def _write_once(path: Path, data: bytes | Callable[[BinaryIO], None], earlier: P
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def _fill(file: BinaryIO, data: bytes | Callable[[BinaryIO], None]) -> None:
+    if isinstance(data, bytes):
+        file.write(data)
+    else:
+        data(file)
+
+
+def standard_stream(path: Path) -> int | None:
+    """Returns the number of this process's open file that a path such as /dev/stdout names; None for other paths."""
+    name = str(path)
+    if name in ("/dev/stdout", "/dev/stderr"):
+        return 1 if name.endswith("out") else 2
+    number = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", name)
+    return int(number[1]) if number else None
+
+
+def _open_stream(path: Path) -> int | None:
+    """Returns a descriptor of a device or pipe to write into; None for what is a file or does not exist.
+
+    Raises:
+        OSError: it is not open, nobody reads it, or it is a disk or a socket.
+    """
+    number = standard_stream(path)
+    if number is not None:
+        sys.stdout.flush()
+        return os.dup(number)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    if not (stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        raise OSError(errno.EINVAL, "it is a disk or a socket")
+    stream = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)  # at once: a pipe without a reader would never open
+    os.set_blocking(stream, True)
+    return stream
 
 
 def _keep(path: Path, earlier: Path) -> None:
@@ -128,11 +184,16 @@ def require_writable(folder: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes ``content`` as indented JSON, atomically. NaN and infinities, which JSON does not know, become null."""
+    write_atomic(path, as_json(content))
+
+
+def as_json(content: Any) -> bytes:
+    """Returns ``content`` as indented JSON; NaN and infinities become null."""
     try:
         text = json.dumps(content, indent=2, allow_nan=False)
     except ValueError:
         text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
-    write_atomic(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def _without_nan(content: Any) -> Any:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.errors import SettingError, SettingTypeError, UnknownNameError, did_you_mean
-from rtmdet_lab.escaping import for_table
+from rtmdet_lab.escaping import for_file_name, for_table
+from rtmdet_lab.outputs import write_output
 from rtmdet_lab.shipped import checkout
 
 if TYPE_CHECKING:
@@ -147,11 +148,14 @@ def _kind(default: Any) -> str:
 
 
 def keep_figure(figure: Figure, folder: str | Path, name: str) -> Figure:
-    """Writes a figure as ``folder/name.png`` and returns it, so that the cell also shows it."""
+    """Writes a figure as ``folder/name.png`` and returns it, so that the cell also shows it.
+
+    Raises:
+        StorageError: that file is not the figure that was last written there, or cannot be written.
+    """
     import matplotlib.pyplot as plt
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=130, facecolor="white")
+    path = Path(folder) / f"{for_file_name(name)}.png"
+    write_output(path, "figure of a notebook", lambda file: figure.savefig(file, format="png", dpi=130, facecolor="white"))
     plt.close(figure)  # the cell displays what is returned; an open figure would be shown twice
     return figure

@@ -21,6 +21,7 @@ FLOORS = {
     "files": 0,
     "children": 0,
     "half_precision": 0,
+    "outputs": 0,
     "shipped": 0,
     "fields": 0,
     "other_names": 0,

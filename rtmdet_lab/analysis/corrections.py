@@ -13,7 +13,10 @@ from typing import Any
 
 from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.errors import DataError
-from rtmdet_lab.files import read_json, write_atomic, write_json
+from rtmdet_lab.files import read_json
+from rtmdet_lab.outputs import require_outputs, write_json_output, write_output
+
+CORRECTED = "corrected annotation"
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def write_corrected_coco(source: Path, corrections: Sequence[Correction], target
                 entry.pop("segmentation", None)
             entry.update(fields)
     kept = [one for one in annotations if id(one) not in dropped]
-    write_json(target, {**content, "annotations": kept})
+    write_json_output(target, CORRECTED, {**content, "annotations": kept})
     return target
 
 
@@ -89,7 +92,7 @@ def write_corrected_labels(source: Path, corrections: Sequence[Correction], targ
         if str(one.image_id) not in files:
             raise DataError(f"label folder {source} has no file {one.image_id}.txt to correct")
         by_image.setdefault(str(one.image_id), []).append(one)
-    target.mkdir(parents=True, exist_ok=True)
+    texts: dict[Path, str] = {}
     for name, path in files.items():
         lines: list[str | None] = path.read_text(encoding="utf-8-sig").split("\n")
         read = read_label_file(path, on_bad="skip")
@@ -111,12 +114,15 @@ def write_corrected_labels(source: Path, corrections: Sequence[Correction], targ
         text = "\n".join(line for line in lines if line is not None)
         if added:
             text = "\n".join([*([text.rstrip("\n")] if text.strip() else []), *added, ""])
-        write_atomic(target / path.name, text.encode())
+        texts[target / path.name] = text
+    require_outputs(dict.fromkeys(texts, CORRECTED), files.values())
+    for path, text in texts.items():
+        write_output(path, CORRECTED, text.encode())
     return target
 
 
 def _require_other(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve():
+    if source.resolve() == target.resolve() or (target.exists() and source.samefile(target)):
         raise DataError(f"{target} is the annotation itself: write the corrected one to another place")
 
 

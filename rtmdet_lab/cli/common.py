@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.escaping import for_terminal, say
-from rtmdet_lab.files import write_atomic, write_json
+from rtmdet_lab.outputs import require_output, write_json_output, write_output
 
 SIZE_HELP = "side of the square input (the tile, or what the weights were trained at)"
 
@@ -91,20 +92,38 @@ def decoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {**given, "tta_nms_iou": None, "tta_max_per_image": None}
 
 
+def check_outputs(args: argparse.Namespace, *others: tuple[Path | None, str]) -> None:
+    """Raises StorageError, before the work, where a file that a call names for a result would take another one's place.
+
+    Args:
+        others: files beside that of ``--json``, each with the kind of result.
+    """
+    named = [(path, kind) for path, kind in ((getattr(args, "json", None), _kind_of(args)), *others) if path is not None]
+    places = [os.path.realpath(path) for path, _ in named]
+    for (path, kind), place in zip(named, places, strict=True):
+        if places.count(place) > 1 and not place.startswith(("/dev/", "/proc/")):
+            raise SettingError(f"{path} is named for more than one result: give each a file of its own")
+        require_output(path, kind)
+
+
 def write_result(args: argparse.Namespace, result: Any) -> None:
     """Writes ``result`` where ``--json`` asks for it."""
     if args.json is not None:
-        write_json(args.json, result)
+        write_json_output(args.json, _kind_of(args), result)
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format its name ends in, and closes it."""
+def _kind_of(args: argparse.Namespace) -> str:
+    return " ".join(["result of", *filter(None, (getattr(args, name, None) for name in ("verb", "action")))])
+
+
+def save_figure(figure: Figure, path: Path, what: str) -> None:
+    """Writes a figure in the format its name ends in, and closes it; ``what`` it shows, as for other results."""
     import matplotlib.pyplot as plt
 
     kind = path.suffix.removeprefix(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise SettingError(f"cannot draw into {path}: give it a name that ends in .png, .jpg, .pdf or .svg")
-    write_atomic(path, lambda file: figure.savefig(file, format=kind, dpi=150))
+    write_output(path, what, lambda file: figure.savefig(file, format=kind, dpi=150))
     plt.close(figure)
 
 

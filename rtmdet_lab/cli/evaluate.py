@@ -12,6 +12,7 @@ from rtmdet_lab.cli.common import (
     add_json,
     add_model_choice,
     add_speed,
+    check_outputs,
     decoding_settings,
     print_table,
     save_figure,
@@ -19,7 +20,9 @@ from rtmdet_lab.cli.common import (
 )
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.outputs import write_json_output
 
+DETECTIONS, CURVES = "file of detections", "figure of curves"
 EXAMPLES = """examples:
   rtmdet-lab eval --checkpoint rtmdet-tiny-coco --images COCO/val2017 \\
       --annotations COCO/annotations/instances_val2017.json
@@ -54,12 +57,12 @@ def run(args: argparse.Namespace) -> None:
 
     from rtmdet_lab.checkpoint_task import task_from_checkpoint
     from rtmdet_lab.experiment import choose_device, open_evaluation, scores_by_kind, with_file_ids
-    from rtmdet_lab.files import write_json
     from rtmdet_lab.inference import prepare_inference
     from rtmdet_lab.models.download import public_name
     from rtmdet_lab.training.evaluate import evaluate
     from rtmdet_lab.training.report import choose_reporter
 
+    check_outputs(args, (args.predictions, DETECTIONS), (args.curves, CURVES))
     device = choose_device(args.device)
     task = task_from_checkpoint(
         args.checkpoint, args.model, args.classes, class_names=args.class_names, **decoding_settings(args)
@@ -84,12 +87,12 @@ def run(args: argparse.Namespace) -> None:
     print_table([{"": kind, **numbers} if len(metrics) > 1 else numbers for kind, numbers in metrics.items()])
     print_table(per_class)
     if args.predictions:
-        write_json(args.predictions, with_file_ids(evaluator.results, source.category_ids))
+        write_json_output(args.predictions, DETECTIONS, with_file_ids(evaluator.results, source.category_ids))
         say(f"detections: {args.predictions}")
     if args.curves:
         from rtmdet_lab.viz.curves import plot_precision_recall
 
         recall, precision = evaluator.precision_recall()
-        save_figure(plot_precision_recall(recall, precision, classes), args.curves)
+        save_figure(plot_precision_recall(recall, precision, classes), args.curves, CURVES)
         say(f"precision-recall curves: {args.curves}")
     write_result(args, {**metrics, "per_class": per_class})

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from rtmdet_lab.children import ending_in_order
+from rtmdet_lab.cli.common import check_outputs
 from rtmdet_lab.errors import UserError, as_sentence
 from rtmdet_lab.escaping import for_terminal, say
 
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = read_arguments(list(sys.argv[1:] if arguments is None else arguments))
     try:
         with _warnings_in_one_line(args.verb), ending_in_order():
+            check_outputs(args)
             return args.run(args) or 0
     except UserError as error:
         say(f"rtmdet-lab {args.verb}: {as_sentence(error)}", file=sys.stderr)

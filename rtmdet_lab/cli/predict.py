@@ -17,6 +17,7 @@ from rtmdet_lab.cli.common import (
     add_json,
     add_model_choice,
     add_speed,
+    check_outputs,
     decoding_settings,
     print_table,
     save_figure,
@@ -24,7 +25,9 @@ from rtmdet_lab.cli.common import (
 )
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.outputs import require_outputs
 
+DRAWING, SUBMISSION = "drawing of detections", "submission"
 EXAMPLES = """examples:
   rtmdet-lab predict photo.jpg --checkpoint rtmdet-tiny-coco --out found
   rtmdet-lab predict data/scenes/val --checkpoint runs/first/best.safetensors --json found.json
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.models.download import public_name
     from rtmdet_lab.structures import ImageMeta
 
+    check_outputs(args, (args.submission, SUBMISSION))
     settings = decoding_settings(args)
     task = task_from_checkpoint(args.checkpoint, args.model, args.classes, class_names=args.class_names, **settings)
     model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
@@ -69,9 +73,11 @@ def run(args: argparse.Namespace) -> None:
         )
     submitted = []
     paths = [path for given in args.images for path in image_paths(local_path(given))]
-    drawings = iter(drawing_names(paths))
+    drawings = [args.out / name for name in drawing_names(paths)] if args.out else []
+    require_outputs(dict.fromkeys(drawings, DRAWING), paths)
     results: list[dict[str, Any]] = []
     size = args.batch_size if args.tile is None else 1  # large images one by one, each with a bar of its windows
+    drawn = iter(drawings)
     for start in tqdm(range(0, len(paths), size), unit="batch", disable=len(paths) <= size):
         group = paths[start : start + size]
         with window_bar(group[0].name, args.tile is not None) as progress:
@@ -81,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
             if args.submission is not None:
                 submitted.append(dataclasses.replace(found, meta=ImageMeta(path.stem)))
             if args.out:
-                _draw(path, found, classes, args.out / next(drawings), args.score_threshold)
+                _draw(path, found, classes, next(drawn), args.score_threshold)
     for result in results:
         say(f"\n{for_terminal(result['image'])}: {len(result['detections'])} objects")
         print_table([_shown(one) for one in result["detections"]])
@@ -139,4 +145,4 @@ def _draw(path: Path, found: Any, classes: tuple[str, ...], drawing: Path, score
     from rtmdet_lab.data.images import read_image
     from rtmdet_lab.viz.draw import draw_detections
 
-    save_figure(draw_detections(read_image(path), found, classes, score_threshold=score_threshold), drawing)
+    save_figure(draw_detections(read_image(path), found, classes, score_threshold=score_threshold), drawing, DRAWING)

@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from rtmdet_lab.data.dota import find_pairs
 from rtmdet_lab.errors import DataError, StorageError
-from rtmdet_lab.files import require_plain, require_writable, write_atomic
+from rtmdet_lab.files import require_plain, require_writable
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
+from rtmdet_lab.outputs import require_outputs, write_output
 
+LABELS = "label file from HRSC2016"
 HRSC_CLASS = "ship"
 _LARGEST_FILE = 16 * 2**20  # bytes; published files have some ten thousand
 _FIELDS = ("mbox_cx", "mbox_cy", "mbox_w", "mbox_h", "mbox_ang")
@@ -59,12 +61,13 @@ def convert_hrsc(
     with tqdm(chosen.items(), unit="file", disable=not progress) as bar:  # closed before an error is told
         read = {name: read_hrsc_file(path) for name, path in bar}
     require_writable(out)
+    require_outputs({out / f"{name}.txt": LABELS for name in read}, chosen.values())
     for name, (boxes, difficult) in read.items():  # nothing is written unless everything could be read
         text = "".join(
             " ".join(f"{value:.2f}" for value in quad) + f" {HRSC_CLASS} {int(flag)}\n"
             for quad, flag in zip(rboxes_to_quads(boxes).tolist(), difficult, strict=True)
         )
-        write_atomic(out / f"{name}.txt", text.encode())
+        write_output(out / f"{name}.txt", LABELS, text.encode())
     if linked is not None:
         _link(linked, out.parent / "images")
     flags = [flag for _, difficult in read.values() for flag in difficult]

@@ -19,8 +19,8 @@ import numpy as np
 from rtmdet_lab.errors import DataError, did_you_mean
 from rtmdet_lab.escaping import for_file_name
 from rtmdet_lab.evaluation.dota_files import to_rotated_results
-from rtmdet_lab.files import write_atomic
 from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
+from rtmdet_lab.outputs import write_output
 from rtmdet_lab.structures import Detections, Targets
 
 METRICS = ("AP", "AP50", "AP75")
@@ -305,5 +305,5 @@ def write_submission(detections: Sequence[Detections], classes: Sequence[str], p
             entry = zipfile.ZipInfo(f"Task1_{for_file_name(name)}.txt", date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, "".join(text))
-    write_atomic(Path(path), data.getvalue())
+    write_output(Path(path), "submission", data.getvalue())
     return Path(path)

@@ -27,6 +27,7 @@ from rtmdet_lab.export.tensorrt_file import build_engine
 from rtmdet_lab.export.written import remember
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.outputs import remember_output, require_output, write_output
 
 if TYPE_CHECKING:
     import onnx
@@ -40,6 +41,7 @@ SUFFIXES = {
     "torch-export": ".pt2",
     "torchscript": ".torchscript",
 }
+BESIDE = "file beside an export"
 WITH_NMS = ("onnx", "openvino")
 PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16", "int8"),
@@ -107,15 +109,21 @@ def export_model(
 
     Raises:
         SettingError: the path has another suffix or exists, or the target's package is not installed.
-        StorageError: a file cannot be written.
+        StorageError: a file cannot be written, or one beside the export is not that of an earlier one.
     """
     suffix = SUFFIXES[plan.target]
     if path.suffix != suffix:
         raise SettingError(f"{path} does not end in {suffix}, by which files for {plan.target} are known: rename it")
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # the link stays
     beside = {"openvino": [path.with_suffix(".bin")], "onnx": [path.with_name("runner.py")]}.get(plan.target, [])
     if path.exists() and not overwrite:
         raise SettingError(f"{path} exists: name another file, or allow it to be replaced (--overwrite)")
+    for one in beside:
+        if not (plan.target == "openvino" and path.exists()):  # the weights of a network that may be replaced go with it
+            require_output(one, BESIDE)
     WRITERS[plan.target](model, plan, path, calibration)
+    for one in beside:
+        remember_output(one, BESIDE)
     return [path, *(one for one in beside if one.exists())]
 
 
@@ -139,7 +147,7 @@ def _write_onnx(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.
     content = _onnx_model(model, plan, calibration).SerializeToString()
     write_atomic(path, content)
     if plan.output == "detections":
-        write_atomic(path.with_name("runner.py"), Path(runner.__file__).read_bytes())
+        write_output(path.with_name("runner.py"), BESIDE, Path(runner.__file__).read_bytes())
 
 
 def _write_openvino(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:

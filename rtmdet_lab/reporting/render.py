@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from rtmdet_lab.analysis.statistics import Interval
 from rtmdet_lab.escaping import for_csv, for_file_name, for_html, for_markdown
-from rtmdet_lab.files import write_atomic
+from rtmdet_lab.outputs import require_outputs, write_output
 from rtmdet_lab.reporting.results import ClaimResult, Results, RowResult
 
+REPORT, PICTURE = "report", "figure of a report"
 FORMATS = ("md", "html", "csv")
 HEADER = (
     *("row", "published AP", "measured AP", "seeds", "published params M", "params M"),
@@ -164,19 +165,21 @@ def write_report(
 ) -> list[Path]:
     """Writes the report into ``folder`` in each format, figures beside it, and returns the files."""
     stem = for_file_name(f"{results.name}-{results.found.budget}")
-    written = []
-    pictures = []
-    if "md" in formats:
-        for name, figure in figures:
-            path = folder / f"{stem}-{for_file_name(name.replace(' ', '-'))}.png"
-            write_atomic(path, _png(figure))
-            pictures.append(path.name)
-    texts = {"md": lambda: to_markdown(results, pictures), "html": lambda: to_html(results, figures)}
-    for kind in formats:
-        path = folder / f"{stem}.{kind}"
-        write_atomic(path, texts.get(kind, lambda: to_csv(results))().encode())
-        written.append(path)
-    return written
+    pictures = {folder / f"{stem}-{for_file_name(name.replace(' ', '-'))}.png": figure for name, figure in figures}
+    pictures = pictures if "md" in formats else {}
+    files = {kind: folder / f"{stem}.{kind}" for kind in formats}
+    # Nothing is written unless everything may be.
+    require_outputs(dict.fromkeys(pictures, PICTURE) | dict.fromkeys(files.values(), REPORT))
+    for path, figure in pictures.items():
+        write_output(path, PICTURE, _png(figure))
+    texts = {
+        "md": lambda: to_markdown(results, [path.name for path in pictures]),
+        "html": lambda: to_html(results, figures),
+        "csv": lambda: to_csv(results),
+    }
+    for kind, path in files.items():
+        write_output(path, REPORT, texts[kind]().encode())
+    return list(files.values())
 
 
 def _png(figure: Figure) -> bytes:
