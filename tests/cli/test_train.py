@@ -41,7 +41,7 @@ def test_run_prints_its_result_and_leaves_its_record(capsys, made, tmp_path):
     assert code == 0
     assert "training rtmdet-nano on 8 images of a set made for a test" in out
     assert "epoch 1/1 (weak)" in out
-    assert "validated on 4 images of a set made for a test" in out
+    assert "weights on 4 images of a set made for a test" in out
     assert "wide" in out
     assert f"run folder: {tmp_path / 'run'}" in out
     assert "Traceback" not in err
