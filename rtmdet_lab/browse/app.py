@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+import sys
 import warnings
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode, urlsplit
 
 from rtmdet_lab.browse.dataset import INFO
+from rtmdet_lab.browse.server import HOST, TOKEN
 from rtmdet_lab.browse.views import ALL
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.errors import SettingError, StorageError
 from rtmdet_lab.escaping import say
 from rtmdet_lab.training.report import in_interactive_notebook
 
-HOST = "127.0.0.1"  # FiftyOne's own default inside of containers is every address of the machine
 PORT = 5151
 _TRIED = 50  # ports after the default one
+SHARED = (
+    "note: the App asks for the token in its address, FiftyOne's database for nothing: where other people have accounts on "
+    "this machine, name a database server with a password in FIFTYONE_DATABASE_URI"
+)
+_HEIGHT = 800  # pixels of the App below a cell
+_tokens: dict[int, str] = {}  # port -> what a server of this process asks for
 
 
 def choose_port(port: int | None = None) -> int:
@@ -47,13 +55,16 @@ def _is_free(port: int) -> bool:
 
 
 def address_of(dataset: Any, port: int, view: str | None = None) -> str:
-    """Returns the address of a data set in the App, or of one of its saved views."""
+    """Returns the address of a data set in the App, or of one of its saved views, with the token of a running server."""
     address = f"http://{HOST}:{port}/datasets/{quote(dataset.name, safe='')}"
-    if view is None:
-        return address
-    from fiftyone.core.utils import to_slug
+    query = {}
+    if view is not None:
+        from fiftyone.core.utils import to_slug
 
-    return f"{address}?view={quote(to_slug(view))}"
+        query["view"] = to_slug(view)
+    if port in _tokens:
+        query["token"] = _tokens[port]
+    return f"{address}?{urlencode(query)}" if query else address
 
 
 def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser: bool = False) -> Any:
@@ -66,6 +77,7 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
 
     Raises:
         SettingError: the port is in use.
+        StorageError: the server does not start.
     """
     import fiftyone
 
@@ -76,6 +88,7 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
     config = fiftyone.app_config.copy()
     # Names would hide what they name where there is only one, or small objects lie side by side; the pointer shows them.
     config.show_label = len(dataset.default_classes) > 1 and not dataset.info[INFO]["rotated"]
+    start_server(chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         session = fiftyone.launch_app(
@@ -84,15 +97,82 @@ def launch(dataset: Any, port: int | None = None, view: Any = None, open_browser
             color_scheme=dataset.app_config.color_scheme,  # which a view does not bring along
             port=chosen,
             address=HOST,
-            auto=embedded,
+            auto=False,  # FiftyOne would show it without the token
             remote=not embedded,
             config=config,
         )
-    if open_browser and not embedded:
+    address = address_of(dataset, chosen, getattr(view, "name", None))
+    if embedded:
+        from IPython.display import IFrame, display
+
+        if not asks_for_password():
+            say(SHARED)
+        display(IFrame(address, width="100%", height=_HEIGHT))
+    elif open_browser:
         import webbrowser
 
-        webbrowser.open(address_of(dataset, chosen, getattr(view, "name", None)))
+        webbrowser.open(address)
     return session
+
+
+def asks_for_password() -> bool:
+    """Whether the database is a server that the user named: the one that FiftyOne starts by itself has no password."""
+    import fiftyone
+
+    return bool(fiftyone.config.database_uri)
+
+
+def start_server(port: int) -> None:
+    """Starts FiftyOne's server behind its guard (:mod:`rtmdet_lab.browse.server`) and returns when it listens.
+
+    FiftyOne takes the server that is noted for a port, and ends it with the port's last session.
+
+    Raises:
+        StorageError: it does not listen within FiftyOne's patience, a minute.
+    """
+    from fiftyone.core import service
+    from fiftyone.core.session import client, session
+
+    token = secrets.token_urlsafe(32)
+
+    class GuardedServer(service.ServerService):
+        working_dir = "/"  # not FiftyOne's, whose modules have everyday names
+
+        @property
+        def command(self) -> list[str]:
+            return [sys.executable, "-P", "-m", "rtmdet_lab.browse.server", str(self.port)]
+
+        @property
+        def env(self) -> dict[str, str]:
+            return {**super().env, TOKEN: token}
+
+    try:
+        session._server_services[port] = GuardedServer(port, address=HOST, do_not_track=True)
+    except service.ServiceListenTimeout as error:
+        raise StorageError(f"FiftyOne's server does not listen on port {port} after a minute: try again") from error
+    _tokens[port] = token
+    client.requests = _WithToken
+
+
+class _WithToken:
+    """What FiftyOne's session asks its server through, in place of ``requests``: it brings the token along."""
+
+    @staticmethod
+    def get(url: str, **options: Any) -> Any:
+        return _ask("get", url, **options)
+
+    @staticmethod
+    def post(url: str, **options: Any) -> Any:
+        return _ask("post", url, **options)
+
+
+def _ask(method: str, url: str, headers: dict[str, str] | None = None, **options: Any) -> Any:
+    import requests
+
+    parts = urlsplit(url)
+    token = _tokens.get(parts.port or 0) if parts.hostname == HOST else None
+    own = {"Authorization": f"Bearer {token}"} if token else {}
+    return requests.request(method, url, headers={**(headers or {}), **own}, **options)
 
 
 def show(dataset: Any, port: int | None = None) -> Any:

@@ -97,8 +97,13 @@ def lock_path(name: str) -> Path:
     folder = Path(tempfile.gettempdir()) / f"rtmdet-lab-{user}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        owner = folder.lstat().st_uid
     except OSError as error:
         raise DatabaseError(f"cannot make {folder} for lock files ({error.strerror}): set TMPDIR") from error
+    if owner != os.getuid():  # anybody may make folders there
+        raise DatabaseError(
+            f"the folder {folder} for lock files belongs to another user: set TMPDIR to a folder of your own"
+        )
     return folder / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)}-{database}.lock"
 
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.analysis.doubts import find_doubts
     from rtmdet_lab.analysis.errors import find_errors
-    from rtmdet_lab.browse.app import address_of, choose_port, launch
+    from rtmdet_lab.browse.app import SHARED, address_of, asks_for_password, choose_port, launch
     from rtmdet_lab.browse.dataset import put
     from rtmdet_lab.browse.doubts import save_doubts
     from rtmdet_lab.browse.views import ALL
@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> None:
         return
     session = launch(dataset, port, open_browser=not args.no_open)
     views = {name: address_of(dataset, port, name) for name in dataset.list_saved_views()}
+    if not asks_for_password():
+        say(SHARED, file=sys.stderr)
     say("\n".join(["", *(f"{name}: {address}" for name, address in views.items())]))
     say(f"\nApp: {views[ALL]}   (Ctrl-C ends it, the data set stays)")
     write_result(args, result | {"app": views[ALL], "view_addresses": views})

@@ -7,9 +7,10 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+import requests
 from playwright.sync_api import sync_playwright
 
 from rtmdet_lab.browse.app import HOST, address_of, choose_port, launch
@@ -91,6 +92,27 @@ def test_app_listens_on_this_machine_alone(app):
         pass
 
 
+def test_app_answers_whoever_has_the_token_of_its_start(app, tmp_path):
+    dataset, port = app
+    secret = tmp_path / "secret.txt"
+    secret.write_text("of the user")
+    base = f"http://{HOST}:{port}"
+    token = parse_qs(urlsplit(address_of(dataset, port)).query)["token"][0]
+    media = f"{base}/media?{urlencode({'filepath': str(secret)})}"
+    assert requests.get(media, headers={"Authorization": f"Bearer {token}"}, timeout=30).text == "of the user"
+    assert requests.get(address_of(dataset, port), timeout=30, allow_redirects=False).status_code == 303
+    strange = ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Bearer {token}", "Host": "evil.example"})
+    for headers in strange:
+        for address in (media, base, f"{base}/fiftyone"):
+            answer = requests.get(address, headers=headers, timeout=30)
+            assert answer.status_code == 403
+            assert "of the user" not in answer.text
+        graphql = requests.post(f"{base}/graphql", json={"query": "{__typename}"}, headers=headers, timeout=30)
+        assert graphql.status_code == 403
+    command_lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [line for line in command_lines if token.encode() in line]  # which every user may read
+
+
 def test_a_port_in_use_is_refused_and_the_default_one_gives_way(monkeypatch):
     with socket.socket() as taken:
         taken.bind((HOST, 0))
@@ -110,6 +132,7 @@ def test_app_opens_with_the_detections_worth_seeing_in_their_colors(database, tm
 
     dataset, _ = put([made_source(tmp_path)], f"opened {tmp_path}")
     asked = []
+    monkeypatch.setattr("rtmdet_lab.browse.app.start_server", lambda port: None)
     monkeypatch.setattr(fiftyone, "launch_app", lambda *given, **options: asked.append((given, options)))
     launch(dataset, free_port())
     launch(dataset, free_port(), view=dataset.load_saved_view("k5: duplicates"))
