@@ -191,7 +191,7 @@ def _settings_differ(path: Path, names: Sequence[str], different: Mapping[str, t
 
 def _shown(value: Any) -> str:
     """Returns a value as ``--set`` takes it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=repr)
 
 
 def _same_shapes(model: RTMDet, given: Mapping[str, Tensor]) -> bool:

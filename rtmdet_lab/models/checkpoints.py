@@ -94,7 +94,7 @@ class Checkpoint:
         """Returns what is known of the network that the weights of ``source`` were trained in."""
         data = self.config.get("data") if self.config else None
         named = data.get("classes") if isinstance(data, dict) else None
-        if named and self.classes and tuple(named) != self.classes:
+        if isinstance(named, list) and named and self.classes and tuple(named) != self.classes:
             raise CheckpointError(f"{source} names its classes twice, and differently: it was changed, use the original")
         return knowledge_of(public_name(source), self.tensors, self.config, self.text)
 

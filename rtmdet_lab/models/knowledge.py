@@ -20,6 +20,7 @@ from rtmdet_lab.models.zoo import ZOO, ZooEntry
 from rtmdet_lab.presets import SIZES, STEM_AND_STAGE_CHANNELS, STRIDES, TASK_PREFIX, resolve, resolve_model
 from rtmdet_lab.transforms.normalize import MEAN_BGR, STD_BGR
 
+_LARGEST_SIZE = 8192  # pixels; past what any model is tested at: a file must not ask for all memory
 _LONGEST_TEXT = 1_000_000  # characters; published configurations have some thousands
 _TASK_KEYS = {"instance": "bbox_head.rtm_kernel.0.weight", "rotated": "bbox_head.rtm_ang.0.weight"}
 # Not part of what trained weights mean: how many classes they have is seen from them, and the first says where they began.
@@ -185,7 +186,7 @@ def _tested_size(values: Mapping[str, Any]) -> int | None:
     """Returns the longer side that the test pipeline of a configuration resizes to, if a network can take it."""
     for name in ("test_pipeline", "test_dataloader", "data"):
         sizes = [max(scale) for scale in _scales(values.get(name)) if scale]
-        if sizes and sizes[0] >= 32 and sizes[0] % 32 == 0:
+        if sizes and 32 <= sizes[0] <= _LARGEST_SIZE and sizes[0] % 32 == 0:
             return sizes[0]
     return None
 
@@ -205,7 +206,7 @@ def _scales(part: Any) -> list[tuple[int, ...]]:
 
 def _numbers(value: Any) -> tuple[float, ...] | None:
     listed = isinstance(value, (list, tuple)) and all(isinstance(one, (int, float)) for one in value)
-    return tuple(map(float, value)) if listed else None
+    return tuple(float(max(min(one, 1e9), -1e9)) for one in value) if listed else None  # whole numbers may be past floats
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from rtmdet_lab.config import to_dict
 from rtmdet_lab.errors import CheckpointError
 from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
 from rtmdet_lab.models.detector import create_model
+from rtmdet_lab.models.knowledge import knowledge_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_networks import SMALL, noise, randomise_norms, small_model
@@ -249,6 +250,34 @@ def test_configuration_in_a_foreign_file_is_compared(tmp_path, text, words):
 )
 def test_configuration_that_agrees_or_says_nothing_changes_nothing(tmp_path, text):
     load_checkpoint(small_model(3), published(tmp_path / "w.pth", small_model(3, seed=1), text=text)).require_complete()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        text_of(pixels=f"mean=[{'9' * 400}, 0, 0], std=[1, 1, 1]"),
+        text_of(head=HEAD.replace("[8, 16, 32]", "[b'x', 1j, ...]")),
+        text_of(head=HEAD.replace("[8, 16, 32]", "['a\\x1b[2J']")),
+        text_of(backbone="act_cfg=dict(type={'a': 5}), norm_cfg=7"),
+    ],
+    ids=range(4),
+)
+def test_absurd_configuration_in_a_foreign_file_ends_in_a_sentence(tmp_path, text):
+    refused(small_model(3), published(tmp_path / "w.pth", small_model(3, seed=1), text=text), "which cannot be changed")
+
+
+@pytest.mark.parametrize("size", [999_999_968, 33, 0, -64])
+def test_size_that_no_network_takes_is_passed_over(size):
+    text = f"test_pipeline = [dict(type='Resize', scale=({size}, {size}))]"
+    assert knowledge_of("w.pth", small_model().state_dict(), None, text).input_size is None
+
+
+@pytest.mark.parametrize("classes", [5, "text", {"a": 1}, []], ids=str)
+def test_class_names_of_another_form_in_a_configuration_say_nothing(tmp_path, classes):
+    config = {"task": "detection", "model": to_dict(small_model().config), "data": {"classes": classes}}
+    path = tmp_path / "w.safetensors"
+    save_weights(path, small_model(seed=1).state_dict(), model="rtmdet-s", classes=NAMES, config=config)
+    load_checkpoint(small_model(), path).require_complete()
 
 
 def test_configuration_in_a_foreign_file_runs_nothing(tmp_path):
