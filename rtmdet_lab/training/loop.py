@@ -126,6 +126,7 @@ class _Run:
         if config.train.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.state = first_state(config, model, device)
+        self.state.images = len(train_source)
         network = share_gradients(model, device) if world_size() > 1 else model
         self.network = torch.compile(network) if config.train.compile else network
         self.cache = open_cache(config, train_source)
@@ -137,10 +138,10 @@ class _Run:
 
     def restore(self) -> None:
         state = read_state(self.out_dir, self.config, self.reporter.note, self.state.misfit)
-        if state["batch"] > self.batches:
+        if state["batch"] > self.batches or state.get("images") not in (None, self.state.images):
             raise CheckpointError(
-                f"cannot resume {self.out_dir}: its state is in batch {state['batch']}, but an epoch has {self.batches}: "
-                "the training set has fewer images than before; take the old one or another output folder"
+                f"cannot resume {self.out_dir}: the training set has {self.state.images} images, which is not as many as "
+                "before, and an epoch would be another: take the old set, or start in another output folder from its weights"
             )
         self.state.restore(state)
         if rank() == 0:

@@ -54,6 +54,7 @@ class TrainState:
     sums: dict[str, float] = field(default_factory=dict)  # losses of the epoch so far, and "seconds"
     history: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
+    images: int = 0  # of the training set
     newest_whole: bool = True  # whether the file in place is worth keeping when the next one is written
 
     @property
@@ -76,6 +77,7 @@ class TrainState:
             "sums": self.sums,
             "history": self.history,
             "best": self.best,
+            "images": self.images,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         }
@@ -136,6 +138,7 @@ class StateContent:
     best: Number | None
     rng: Tensor
     cuda_rng: list[Tensor]
+    images: Count | None = None  # states of earlier versions do not tell
 
 
 class BufferCopy:

@@ -5,13 +5,17 @@ The loop calls this for every batch; :mod:`rtmdet_lab.effective` calls the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rtmdet_lab.config import ExperimentConfig
+from rtmdet_lab.distributed import world_size
+from rtmdet_lab.errors import SettingError
 from rtmdet_lab.layers.batch_norm import set_norm_eval
+from rtmdet_lab.presets import STRIDES
 from rtmdet_lab.structures import Targets
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.training.ema import ModelEMA
@@ -49,12 +53,23 @@ def forward_backward(
     train = state.config.train
     if train.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
+    _refuse_single_values(state.model, images)
     with autocast(images.device, train.amp):
         predictions = network(images)
     losses = task.criterion(predictions, targets)
     total = torch.stack(list(losses.values())).sum() / group
     (state.scaler.scale(total) if state.scaler else total).backward()
     return {name: value.detach() for name, value in losses.items()}
+
+
+def _refuse_single_values(model: nn.Module, images: Tensor) -> None:
+    """Raises SettingError where the coarsest map has one value per channel, of which batch norm can take no variance."""
+    values = len(images) * world_size() * math.prod(-(-side // STRIDES[-1]) for side in images.shape[2:])
+    if values == 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training for part in model.modules()):
+        raise SettingError(
+            f"a batch of one image of {images.shape[3]} x {images.shape[2]} pixels leaves batch norm a single value per "
+            "channel: raise train.batch_size or augment.input_size, or keep batch norm fixed (train.freeze_norm=true)"
+        )
 
 
 def update_weights(state: TrainState, total_steps: int) -> float:

@@ -13,16 +13,18 @@ import pytest
 import torch
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.errors import CheckpointError, StorageError
+from rtmdet_lab.errors import CheckpointError, SettingError, StorageError
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.training.interrupt import TrainingInterrupted
 from rtmdet_lab.training.loop import fit
 from rtmdet_lab.training.report import Silent
 from rtmdet_lab.training.state import STATE_NAME
+from rtmdet_lab.training.step import first_state, forward_backward, set_training
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_runs import assert_same
+from made_sets import assert_one_sentence
 from sources import Squares
 
 SETTINGS = {
@@ -149,6 +151,29 @@ def test_resume_with_other_settings_names_them(tmp_path):
     run(tmp_path, **{"train.epochs": 1, "train.weak_epochs": 0})
     with pytest.raises(CheckpointError, match=r"train\.lr is 0\.002, was 0\.001"):
         run(tmp_path, resume=True, **{"train.epochs": 1, "train.weak_epochs": 0, "train.lr": 0.002})
+
+
+def test_set_that_has_another_number_of_images_is_refused_wherever_the_run_stopped(tmp_path):
+    with pytest.raises(TrainingInterrupted):
+        run(tmp_path, stop_after=(0, 4), **SHORT)  # between two epochs, where every batch of the next one is there
+    for images in (13, 15, 5):
+        with pytest.raises(CheckpointError) as error:
+            fit(make_task(**SHORT), Squares(images), Squares(6, seed=1), tmp_path, resume=True, reporter=Silent())
+        assert_one_sentence(error.value, str(tmp_path), f"{images} images", "the old set")
+    run(tmp_path, resume=True, **SHORT)
+
+
+@pytest.mark.parametrize("task", ["detection", "instance"])
+def test_batch_of_a_single_value_per_channel_is_a_sentence(task):
+    made = make_task(task=task)
+    state = first_state(made.config, made.model, torch.device("cpu"))
+    set_training(made.model, freeze_norm=False)
+    with pytest.raises(SettingError) as error:
+        forward_backward(made, made.model, torch.zeros(1, 3, 32, 32), [], state)
+    assert_one_sentence(error.value, "32 x 32 pixels", "train.batch_size", "augment.input_size")
+    made.model(torch.zeros(1, 3, 33, 32))
+    set_training(made.model, freeze_norm=True)
+    made.model(torch.zeros(1, 3, 32, 32))
 
 
 def test_resume_without_a_run_and_from_a_damaged_state_say_so(tmp_path):
