@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rtmdet_lab.escaping import for_figure, for_terminal
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
+from rtmdet_lab.viz.fonts import writable
 
 FONT_SIZE = 6.5  # points
 _PADDING = 0.8  # points of ground around a name
@@ -51,11 +52,13 @@ def legible(ax: Axes, boxes: Tensor, labels: Sequence[int], texts: Sequence[str]
 def add_label(ax: Axes, box: Tensor, text: str, color: tuple[float, float, float]) -> None:
     """Writes a name on a ground of its box's colour beside the box, inside the picture."""
     x, y, at_right, above = _anchor(ax, box)
+    shown, families = writable(for_terminal(text))
     ax.text(
         x,
         y,
-        for_figure(text),
+        for_figure(shown),
         fontsize=FONT_SIZE,
+        fontfamily=families,
         color="black" if sum(color) > 1.5 else "white",
         verticalalignment="bottom" if above else "top",
         horizontalalignment="right" if at_right else "left",
@@ -88,8 +91,9 @@ def _area(ax: Axes, box: Tensor, text: str, scale: float) -> tuple[float, float,
 @lru_cache(maxsize=4096)
 def _text_size(text: str) -> tuple[float, float]:
     """Returns width and height of a name in points."""
-    font = FontProperties(size=FONT_SIZE)
-    width, height, _ = text_to_path.get_text_width_height_descent(for_terminal(text), font, ismath=False)
+    shown, families = writable(for_terminal(text))
+    font = FontProperties(family=families, size=FONT_SIZE)
+    width, height, _ = text_to_path.get_text_width_height_descent(shown, font, ismath=False)
     return float(width), max(float(height), FONT_SIZE)
 
 
