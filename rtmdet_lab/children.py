@@ -137,8 +137,12 @@ class Watch:
     @property
     def sentence(self) -> str:
         """What happened, as the beginning of a sentence."""
-        which = ", ".join(map(str, self.still))
-        return f"process {which} stood still for {self.limit:.0f} s (stopped, or waiting for what never came) and was ended"
+        several = len(self.still) > 1
+        which = f"process{'es' if several else ''} {', '.join(map(str, self.still))}"
+        return (
+            f"{which} stood still for {self.limit:.0f} s (stopped, or waiting for what never came) and "
+            f"{'were' if several else 'was'} ended"
+        )
 
     def _look(self) -> None:
         seen: dict[int, tuple[str, ...]] = {}
@@ -153,8 +157,9 @@ class Watch:
                 seconds[pid] = seconds.get(pid, 0.0) + POLL_S if alike else 0.0
             seen = {pid: life for pid, life in now.items() if life is not None}
             late = [pid for pid in now if seconds[pid] >= self.limit]
-            if not self._idle_runs and len(late) < len(now):
-                late = [pid for pid in late if seen[pid][0] in "Tt"]
+            stopped = [pid for pid in late if seen[pid][0] in "Tt"]
+            if not self._idle_runs and (stopped or len(late) < len(now)):
+                late = stopped
             if late:
                 self.still = late
                 self._end(late)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rtmdet_lab.children import children_of
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.distributed import SECRET, checked, one_machine_environment, sign
 from rtmdet_lab.errors import DataError, SettingError, StorageError
@@ -20,7 +21,7 @@ from rtmdet_lab.training.processes import LOG_NAME, ProcessError
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from made_runs import Recorder
-from made_sets import TINY, data_settings, write_set
+from made_sets import TINY, assert_one_sentence, data_settings, write_set
 from made_sockets import descendants, listening
 
 
@@ -70,6 +71,30 @@ def test_image_that_one_process_cannot_read_ends_all_of_them(tmp_path):
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(DataError, match=damaged.name):
         run(config, tmp_path / "run", device="cpu", reporter=Recorder(), num_processes=2)
+
+
+class Stopping(Recorder):
+    """Has the last of the training processes stopped, as by a debugger, at the first step."""
+
+    stopped = None
+
+    def step(self, **details) -> None:
+        super().step(**details)
+        if self.stopped is None:
+            agent = next(pid for pid in children_of(os.getpid()) if children_of(pid))
+            self.stopped = children_of(agent)[-1]
+            os.kill(self.stopped, signal.SIGSTOP)
+
+
+@pytest.mark.slow
+def test_process_that_stands_still_ends_the_others_with_a_sentence_that_names_it(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("RTMDET_LAB_PATIENCE", "10")
+    before = descendants(os.getpid())
+    reporter = Stopping()
+    with pytest.raises(ProcessError) as caught:
+        run(config_of(made, **{"train.epochs": 200}), tmp_path, device="cpu", reporter=reporter, num_processes=2)
+    assert_one_sentence(caught.value, f"training process {reporter.stopped} stood still for 10 s", "--resume")
+    assert set(descendants(os.getpid())) <= set(before)
 
 
 class Onlooker(Recorder):
