@@ -34,7 +34,7 @@ from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.training.evaluate import iter_batches, make_val_loader, run_evaluation
 from rtmdet_lab.training.interrupt import InterruptRequest, StopWaiting, TrainingInterrupted
 from rtmdet_lab.training.log import MetricsLog
-from rtmdet_lab.training.memory import explain_memory, training_advice
+from rtmdet_lab.training.memory import explain_memory, require_memory_for_classes, training_advice
 from rtmdet_lab.training.report import OnlyNotes, Reporter, choose_reporter
 from rtmdet_lab.training.schedule import is_validated
 from rtmdet_lab.training.stages import Stage, open_cache, plan_stages, training_order
@@ -82,6 +82,8 @@ def fit(
     has_run = has_state(out_dir)
     if has_run and not resume:
         raise StorageError(f"{out_dir} already holds a run: resume it (--resume) or choose another output folder")
+    images = task.config.train.batch_size // world_size()
+    require_memory_for_classes(task.config.model.num_classes, images, task.config.augment.input_size, device)
     with contextlib.ExitStack() as at_end:
         run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
         if run.cache is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,9 @@ import torch
 
 from rtmdet_lab.config import ExperimentConfig
 from rtmdet_lab.errors import UserError
+from rtmdet_lab.presets import STRIDES
+
+_SCORES_KEPT = 3  # logits, targets and gradient; what else there is comes on top
 
 
 class OutOfMemory(UserError, MemoryError):
@@ -36,6 +40,31 @@ def explain_memory(advice: str) -> Iterator[None]:
             raise
         where = "GPU" if isinstance(error, torch.OutOfMemoryError) or "CU" in str(error) else "machine"
         raise OutOfMemory(f"the memory of the {where} is not enough for {advice}") from error
+
+
+def require_memory_for_classes(classes: int, images: int, side: int, device: torch.device) -> None:
+    """Refuses a batch whose scores alone do not fit into all the memory there is: the system would end the process unsaid.
+
+    Args:
+        images: of a batch.
+        side: of its images, pixels.
+
+    Raises:
+        OutOfMemory: names the numbers of classes and images.
+    """
+    points = sum((side // stride) ** 2 for stride in STRIDES)
+    needed = _SCORES_KEPT * 4 * images * points * classes
+    if device.type == "cuda":
+        there = torch.cuda.mem_get_info(device)[1]
+    else:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        where = "GPU" if device.type == "cuda" else "machine"
+        raise OutOfMemory(
+            f"the memory of the {where} is not enough for the scores of {classes:,} classes: those of {images} images of "
+            f"{side} x {side} take {needed / 2**30:,.0f} GiB of {there / 2**30:,.0f}; lower train.batch_size or "
+            "augment.input_size, or name the classes that are wanted (--classes)"
+        )
 
 
 def training_advice(config: ExperimentConfig) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.training import evaluate
-from rtmdet_lab.training.memory import OutOfMemory, explain_memory
+from rtmdet_lab.training.memory import OutOfMemory, explain_memory, require_memory_for_classes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_runs import make_task, train
@@ -83,3 +83,10 @@ def test_validation_says_what_to_lower(tmp_path, monkeypatch):
     assert_one_sentence(error.value, "validating", "test.batch_size")
     assert "train.batch_size" not in str(error.value)
     assert (tmp_path / "last.state").exists()  # the epoch was trained
+
+
+def test_scores_of_more_classes_than_the_memory_holds_are_refused_before_they_are_computed():
+    with pytest.raises(OutOfMemory) as caught:
+        require_memory_for_classes(100_000, 256, 640, torch.device("cpu"))
+    assert_one_sentence(caught.value, "100,000 classes", "256 images of 640 x 640", "--classes")
+    require_memory_for_classes(80, 8, 640, torch.device("cpu"))
