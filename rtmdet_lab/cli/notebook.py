@@ -10,6 +10,10 @@ from typing import Any
 
 from rtmdet_lab.cli.common import parse_overrides
 from rtmdet_lab.errors import DataError, SettingError, UnknownNameError, did_you_mean
+from rtmdet_lab.escaping import say
+from rtmdet_lab.outputs import remember_output, require_output
+
+EXECUTED = "executed notebook"
 
 EXAMPLES = """examples:
   rtmdet-lab notebook
@@ -40,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         raise SettingError(f"name the file of the executed notebook: rtmdet-lab notebook {args.name} {source.stem}.ipynb")
     if args.out.resolve() == source.resolve():
         raise SettingError(f"{args.out} is the notebook itself: give the executed one another name")
+    require_output(args.out, EXECUTED)
     parameters = given_parameters(args.p, args.y)
     stop = KernelStop()
     stop.listen(signal.SIGINT, signal.SIGTERM)
@@ -59,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
         if not stop.asked:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{source.name} stopped ({reason}): {args.out} holds what was done") from error
+    finally:
+        remember_output(args.out, EXECUTED)
     if stop.asked:
         raise KeyboardInterrupt("stopped; a training has saved its state, and the same command goes on where it ended")
-    print(f"executed notebook: {args.out}")
+    say(f"executed notebook: {args.out}")
     return 0
 
 
@@ -113,5 +120,5 @@ def _list() -> int:
 
     for path in sorted(shipped_folder("notebooks").glob("*.ipynb")):
         title = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
-        print(f"{path.stem:24}  {title}")
+        say(f"{path.stem:24}  {title}")
     return 0

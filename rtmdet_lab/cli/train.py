@@ -94,7 +94,7 @@ def chosen_config(args: argparse.Namespace) -> Any:
         args.processes,
         asked=args.auto_batch or asks_for_batch(parse_overrides(args.set)),
         command=" ".join(_words_of_model_and_data(args)),
-        note=(lambda _: None) if silent else lambda line: print(line, flush=True),
+        note=(lambda _: None) if silent else say,
     )
 
 

@@ -29,7 +29,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def made(tmp_path):
-    return write_set(tmp_path / "set", train=3, val=2)
+    return write_set(tmp_path / "set", train=4, val=2)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -116,3 +116,10 @@ def test_corrected_annotations_replace_their_own_former_file_alone(tmp_path, mad
     target.write_text(json.dumps(content))  # edited
     with pytest.raises(StorageError, match="name another place"):
         write_corrected_coco(source, [], target)
+
+
+def test_executed_notebook_replaces_no_other_notebook(capsys, tmp_path):
+    mine = tmp_path / "mine.ipynb"
+    mine.write_text('{"cells": []}')
+    fails(capsys, "notebook", "00_quickstart", mine, words=["mine.ipynb", "name another place"])
+    assert mine.read_text() == '{"cells": []}'
