@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
@@ -30,6 +31,7 @@ from rtmdet_lab.training.lock import run_folder
 from rtmdet_lab.training.loop import fit
 from rtmdet_lab.training.processes import run_processes
 from rtmdet_lab.training.report import Reporter, Silent, choose_reporter
+from rtmdet_lab.training.weights import starting_weights
 
 PREDICTIONS_NAME = "predictions.json"
 
@@ -139,6 +141,14 @@ def scores_by_kind(task: Task, evaluator: Any) -> dict[str, dict[str, float]]:
     return {kind: evaluator.summary(kind) for kind in (("bbox", "segm") if task.name == "instance" else ("bbox",))}
 
 
+def annotations_print(annotations: str | Path) -> str:
+    """Returns a fingerprint of an annotation file, or of all label files of a folder: titles and counts may be equal."""
+    path, digest = Path(annotations), hashlib.blake2b(digest_size=6)
+    for file in [path] if path.is_file() else sorted(path.rglob("*.txt")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
 def with_classes(config: ExperimentConfig, classes: tuple[str, ...]) -> ExperimentConfig:
     """Returns the config with the data's classes: the network's class count follows from them, never the other way."""
     model = dataclasses.replace(config.model, num_classes=len(classes))
@@ -150,13 +160,13 @@ def prepare(config: ExperimentConfig, classes: tuple[str, ...]) -> tuple[Task, L
     torch.manual_seed(config.seed)
     task = build_task(with_classes(config, classes))
     report = None
-    if config.train.init_weights:
-        reset = config.train.reset_predictors
-        report = load_checkpoint(task.model, config.train.init_weights, reset_predictors=reset, new_classes=True)
-        report.require_complete()
-    elif config.model.pretrained_backbone:
-        report = load_checkpoint(task.model, f"cspnext-{config.model.size}-imagenet")
-        if any(key.startswith("backbone.") for key in report.missing):
+    start = starting_weights(config)
+    if start.source:
+        whole, reset = not start.backbone_only, start.reset_predictors
+        report = load_checkpoint(task.model, start.source, reset_predictors=reset, new_classes=whole)
+        if whole:
+            report.require_complete()
+        elif any(key.startswith("backbone.") for key in report.missing):
             raise SettingError("model.pretrained_backbone needs the published block, kernel size and depths")
     return task, report
 
@@ -236,7 +246,14 @@ def _run_here(
         config=to_dict(task.config),
         metrics=evaluator.summary(),
         per_class=evaluator.per_class(),
-        data={"train": train.title, "train_images": len(train), "val": val.title, "val_images": len(val)},
+        data={
+            "train": train.title,
+            "train_images": len(train),
+            "train_print": annotations_print(config.data.train_annotations),
+            "val": val.title,
+            "val_images": len(val),
+            "val_print": annotations_print(config.data.val_annotations),
+        },
         seed=config.seed,
         seconds=sum(one["seconds"] for one in history),
         params_M=complexity.params_M,

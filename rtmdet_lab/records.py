@@ -23,6 +23,7 @@ from rtmdet_lab.presets import resolve
 from rtmdet_lab.schema import Count, EpochRecord, NumberOrNaN, Positive, require
 
 RECORD_NAME = "results.json"
+RESULTS_VERSION = 3  # raise it when the same settings train or score otherwise: such results are not pooled
 PACKAGES = ("rtmdet-lab", "torch", "torchvision", "numpy", "opencv-python-headless", "pycocotools")
 
 
@@ -108,7 +109,13 @@ def environment(device: torch.device) -> dict[str, Any]:
         "hardware": hardware,
         "device": device.type,
         "git": git_revision(),
+        "results_version": RESULTS_VERSION,
     }
+
+
+def results_version(record: RunRecord) -> int:
+    """Returns the version of training and scoring a record is of; before it was written down, 2."""
+    return record.environment.get("results_version", 2)
 
 
 def cpu_name() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -77,11 +78,18 @@ def run_variant(
     require_writable(Path(out_dir))
     config = with_overrides(config, prepare_data(item.budget(budget), config.task, data_dir))
     train, _ = open_data(config)
-    base = item.budget(budget).apply(item.base)
-    base = with_overrides(base, {k: v for k, v in (overrides or {}).items() if k not in item.rows[row]})
-    effective = check_effective(
-        with_classes(config, train.classes), item.rows[row], with_classes(resolve(base), train.classes), train
-    )
+    data = {f"data.{part.name}": getattr(config.data, part.name) for part in dataclasses.fields(config.data)}
+
+    def config_of(settings: Mapping[str, Any]) -> ExperimentConfig:
+        whole = item.budget(budget).apply(with_overrides(item.base, settings))
+        own = {name: value for name, value in data.items() if name not in settings}
+        return with_classes(resolve(with_overrides(whole, {**own, **(overrides or {}), "seed": seed})), train.classes)
+
+    def open_source(asked: ExperimentConfig) -> Any:
+        same = dataclasses.replace(asked.data, classes=None) == dataclasses.replace(config.data, classes=None)
+        return train if same else open_data(asked)[0]
+
+    effective = check_effective(item.rows[row], config_of, open_source)
     return run(
         config,
         out_dir,

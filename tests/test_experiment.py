@@ -16,6 +16,7 @@ from rtmdet_lab.data.generated import generate_aerial, generate_scenes
 from rtmdet_lab.data.layout import find_data
 from rtmdet_lab.errors import CheckpointError, DataError, SettingError, StorageError, UnknownNameError
 from rtmdet_lab.experiment import (
+    annotations_print,
     choose_device,
     open_data,
     open_evaluation,
@@ -85,6 +86,9 @@ def test_record_is_complete_and_that_on_disk(finished):
     assert read_record(folder) == record
     assert record.model == "rtmdet-nano"
     assert record.seed == config.seed == 0
+    prints = [record.data.pop(f"{part}_print") for part in ("train", "val")]
+    assert prints == [annotations_print(getattr(config.data, f"{part}_annotations")) for part in ("train", "val")]
+    assert len(set(prints)) == 2
     assert record.data == {
         "train": "a set made for a test",
         "train_images": 8,

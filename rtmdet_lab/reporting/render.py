@@ -122,6 +122,10 @@ def _reading(results: Results) -> str:
         + (f"Latency ms is that of the budget's network on {results.latency_setup}. " if results.latency_setup else "")
         + f"Source of the published numbers: {results.item.source}."
     )
+    if results.found.apart:
+        text += (
+            " Rows with a bracket were trained or scored otherwise than the others, as it says: no verdict rests on them."
+        )
     skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped]
     return text + (f" Left out on this budget: {'; '.join(skipped)}." if skipped else "")
 

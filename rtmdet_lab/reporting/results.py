@@ -241,7 +241,7 @@ def _number(value: float) -> float | None:
 
 def require_runs(results: Results, folder: str | Path) -> None:
     """Raises DataError where a report would have no measured number at all."""
-    if not results.found.runs:
+    if not any(results.found.rows.values()):
         raise DataError(
             f"no runs of {results.name} on the {results.found.budget} budget under {folder}: make some with "
             f"`rtmdet-lab sweep {results.name} --budget {results.found.budget}`"

@@ -20,14 +20,13 @@ from rtmdet_lab.config import ExperimentConfig, differences, iter_settings
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.files import read_json, write_json
 from rtmdet_lab.paper_items import EXPERIMENTS_FOLDER, load_experiment
-from rtmdet_lab.records import RECORD_NAME, RunRecord, read_record
+from rtmdet_lab.records import RECORD_NAME, RESULTS_VERSION, RunRecord, read_record
 from rtmdet_lab.schema import require
 from rtmdet_lab.variants import variant_config
 
 SPEC_NAME = "run.json"
 NOTEBOOK_NAME = "run.ipynb"
 DONE_NAME = "done.json"  # written last: the record is there, and the notebook ran to its end
-HASH_VERSION = 3  # raise it when the same settings train otherwise
 # Settings that decide how long a run takes or what it keeps, and not what it learns.
 WITHOUT_EFFECT = ("train.workers", "train.keep_every", "data.cache_decoded")
 # Settings that the data fill in when the run starts.
@@ -118,7 +117,7 @@ def plan(
                 continue
             config = variant_config(item, row, budget, seed=seed, overrides=overrides)
             differing = deciding_settings(config)
-            what = {"version": HASH_VERSION, "settings": differing, "data": str(data) if str(data_dir) else settings}
+            what = {"version": RESULTS_VERSION, "settings": differing, "data": str(data) if str(data_dir) else settings}
             folder = out / path.stem / budget / f"{_plain(row)}-seed{seed}-{_hash(what)}"
             labels = {"source": source, "row": row, "budget": budget, "seed": seed, "folder": str(folder)}
             rest = {"data_dir": str(data), "overrides": dict(overrides or {}), "epochs": config.train.epochs}

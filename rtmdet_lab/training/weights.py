@@ -1,17 +1,35 @@
-"""The weight files of a run's folder: what they are called, and which there are."""
+"""The weights a run starts from, and the weight files of its folder: what they are called, and which there are."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
-from rtmdet_lab.config import TrainConfig
+from rtmdet_lab.config import ExperimentConfig, TrainConfig
 from rtmdet_lab.models.checkpoints import RUN_WEIGHTS, load_checkpoint
 from rtmdet_lab.training.schedule import is_validated
 
 BEST_NAME, LAST_NAME = RUN_WEIGHTS
 KEPT_NAME = "epoch-{:04d}.safetensors"  # of ``train.keep_every``: weights after so many epochs
+
+
+class Start(NamedTuple):
+    """Where a run's first weights come from."""
+
+    source: str = ""  # path, URL or published name; empty: drawn from the seed
+    backbone_only: bool = False
+    reset_predictors: bool = False  # leave the class predictors out
+
+
+def starting_weights(config: ExperimentConfig) -> Start:
+    """Returns where the first weights of a run come from; named weights take the place of a pretrained backbone."""
+    if config.train.init_weights:
+        return Start(config.train.init_weights, reset_predictors=config.train.reset_predictors)
+    if config.model.pretrained_backbone:
+        return Start(f"cspnext-{config.model.size}-imagenet", backbone_only=True)
+    return Start()
 
 
 def kept_weights(out_dir: Path) -> dict[int, Path]:

@@ -345,9 +345,15 @@ def test_without_the_setting_nothing_changes(photographs):
     assert photographs.reading == Reading()
 
 
-def test_setting_is_read_from_what_was_built(photographs):
+def test_setting_is_seen_where_it_reads_fewer_pixels(photographs, tmp_path):
     name = "data.reduced_decode"
-    assert check_effective(config(), {name: True}, config(**{name: False}), photographs) == {name: True}
+    config_of = lambda settings: config(**{name: False, **settings})  # noqa: E731
+    assert check_effective({name: True}, config_of, lambda asked: photographs) == {name: True}
+    flat = with_overrides(config(), {"augment.input_size": 2048})
+    with pytest.raises(SettingError, match=rf"'{name}' changes nothing"):
+        check_effective(
+            {name: True}, lambda settings: with_overrides(flat, {name: False, **settings}), lambda _: photographs
+        )
 
 
 def test_setting_for_a_set_without_files_is_refused():

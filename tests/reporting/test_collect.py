@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from rtmdet_lab.paper_items import load_experiment
 from rtmdet_lab.reporting.collect import collect, describe_budget
 from rtmdet_lab.sweep.plan import plan
@@ -84,3 +86,69 @@ def test_the_budget_is_told_from_the_records(tmp_path):
     path, _ = make(tmp_path)
     assert describe_budget(found(path, tmp_path)) == "smoke budget: 2 epochs of 24 images at 64 pixels, made"
     assert describe_budget(found(path, tmp_path / "nothing")) == "smoke budget"
+
+
+# Only what learned and was scored in the same way is one row -------------------------------------------------------------
+
+
+def change(run, **changes):
+    """Changes a record: sections of its config, its data or its environment."""
+    path = Path(run.folder) / "results.json"
+    record = json.loads(path.read_text())
+    for name, values in changes.items():
+        target = record[name] if name in record else record["config"][name]
+        target |= values
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {"train": "others"}}, "train set 24 images of others"),
+        ({"data": {"val_images": 9}}, "val set 9 images of made"),
+        ({"data": {"val_print": "abcdef"}}, "val set 8 images of made, abcdef"),
+        ({"environment": {"results_version": 1}}, "results of version 1"),
+        ({"train": {"epochs": 4}}, "train.epochs 4"),
+        ({"train": {"score_of": "best"}}, "train.score_of best"),
+        ({"test": {"nms_iou": 0.5, "max_per_image": 100}}, "test.nms_iou 0.5, test.max_per_image 100"),
+        ({"augment": {"hsv": False}}, "augment.hsv False"),
+    ],
+)
+def test_runs_that_learned_or_were_scored_otherwise_have_a_row_of_their_own(tmp_path, changes, words):
+    path, runs = make(tmp_path, seeds=(0, 1, 2))
+    change(runs[0], **changes)
+    result = found(path, tmp_path)
+    assert list(result.rows) == ["a", f"a ({words})", "b"]
+    assert [run.record.seed for run in result.rows["a"]] == [1, 2]
+    assert [run.record.seed for run in result.rows[f"a ({words})"]] == [0]
+    assert len(result.runs) == 5
+    assert result.left_out == []
+
+
+def test_repeated_data_are_other_learning_and_paths_and_workers_are_not(tmp_path):
+    path, runs = make(tmp_path)
+    record = json.loads((Path(runs[0].folder) / "results.json").read_text())
+    record["config"]["data"] |= {"repeat": 3, "train_images": "/elsewhere"}
+    record["config"]["train"] |= {"workers": 7, "keep_every": 1, "val_interval": 2}
+    (Path(runs[0].folder) / "results.json").write_text(json.dumps(record))
+    assert list(found(path, tmp_path).rows) == ["a", "a (data.repeat 3)", "b"]
+
+
+def test_rows_are_compared_on_the_data_that_most_of_them_saw(tmp_path):
+    path, runs = make(tmp_path, "a", "b", "c")
+    for run in runs[:3]:  # seed 0
+        change(run, data={"val": "first"})
+    change(runs[3], data={"val": "first"})
+    result = found(path, tmp_path)
+    assert [run.record.data["val"] for run in result.runs] == ["first"] * 4
+    assert set(result.apart.values()) == {"b", "c"}
+    assert describe_budget(result) == "smoke budget: 2 epochs of 24 images at 64 pixels, made"
+
+
+def test_records_from_before_the_score_was_a_setting_are_read_and_stand_apart(tmp_path):
+    path, runs = make(tmp_path)
+    old = json.loads((Path(runs[0].folder) / "results.json").read_text())
+    del old["config"]["train"]["score_of"]
+    (Path(runs[0].folder) / "results.json").write_text(json.dumps(old))
+    result = found(path, tmp_path)
+    assert list(result.rows) == ["a", "a (train.score_of best)", "b"]
