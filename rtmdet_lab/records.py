@@ -130,7 +130,10 @@ def cpu_name() -> str:
 
 
 def git_revision() -> str | None:
-    """Returns the revision of the code that runs, with "+changes" if its tree differs; None outside a checkout."""
+    """Returns the revision of the code that runs, "+changes" where package or experiments differ; None outside a checkout.
+
+    Notebooks do not count: saving one, or running it, changes its file.
+    """
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -138,7 +141,8 @@ def git_revision() -> str | None:
         return result.stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+        changed = git("status", "--porcelain", "--", ".", ":(top)experiments")
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

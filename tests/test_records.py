@@ -187,7 +187,7 @@ def test_git_revision_is_none_where_there_is_no_checkout_or_no_git(monkeypatch, 
     assert git_revision() is None
 
 
-def test_git_revision_tells_of_changes(monkeypatch, tmp_path):
+def test_git_revision_tells_of_changed_code_and_not_of_saved_notebooks(monkeypatch, tmp_path):
     def git(*arguments):
         command = ["git", "-c", "user.name=x", "-c", "user.email=x@y", "-c", "commit.gpgsign=false", *arguments]
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
@@ -196,13 +196,23 @@ def test_git_revision_tells_of_changes(monkeypatch, tmp_path):
         git("init", "--quiet")
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("git is not usable here")
-    (tmp_path / "records.py").write_text("")
+    files = [tmp_path / name for name in ("package/records.py", "experiments/table.py", "notebooks/30_train.ipynb")]
+    for path in files:
+        path.parent.mkdir()
+        path.write_text("")
     git("add", ".")
     git("commit", "--quiet", "-m", "x")
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
+    monkeypatch.setattr(records, "__file__", str(files[0]))
     clean = git_revision()
     assert len(clean) == 12
-    (tmp_path / "records.py").write_text("changed")
+    files[2].write_text("saved")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert git_revision() == clean
+    for path in files[:2]:
+        path.write_text("changed")
+        assert git_revision() == clean + "+changes"
+        path.write_text("")
+    (tmp_path / "package" / "new.py").write_text("")
     assert git_revision() == clean + "+changes"
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.escaping import for_terminal, say
 
 EXAMPLES = """examples:
@@ -84,9 +84,12 @@ def _measured(args: argparse.Namespace) -> int:
 def _static(args: argparse.Namespace) -> int:
     from rtmdet_lab.paper_items import compare_static, experiment_names, load_experiment
 
+    names = args.experiments or experiment_names()
+    if not names:
+        raise DataError("no experiments here to compare: name the path of an experiment file, or run this in a checkout")
     tables: dict[str, list[dict]] = {}
     different = 0
-    for name in args.experiments or experiment_names():
+    for name in names:
         item = load_experiment(name)
         numbers = compare_static(item)
         tables[str(name)] = [dataclasses.asdict(one) for one in numbers]

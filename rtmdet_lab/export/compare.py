@@ -24,11 +24,17 @@ class Difference:
     detections: int  # of PyTorch
     exported: int
     matched: int
-    boxes_px: float  # of any coordinate; rotated boxes: of any corner's coordinate
-    scores: float
-    masks_equal: float | None  # share of pixels, in the worst image; None without masks
+    # Of any coordinate; rotated boxes: of any corner's coordinate. None, as the next two, where there is no pair.
+    boxes_px: float | None
+    scores: float | None
+    masks_equal: float | None  # share of pixels, in the worst image; None without masks, too
 
     def __str__(self) -> str:
+        if not self.matched:
+            return (
+                f"{self.images} images: no detections in common, {self.detections} of PyTorch and {self.exported} of the "
+                "export: nothing says whether they agree; compare images in which PyTorch finds something"
+            )
         share = self.masks_equal
         masks = "" if share is None else f", at least {100 * share:.3f} % of mask pixels equal"
         return (
@@ -48,11 +54,9 @@ def compare(reference: Sequence[Detections], exported: Sequence[Detections]) -> 
         if len(first):
             boxes_px = max(boxes_px, (_corners(one.boxes[first]) - _corners(other.boxes[second])).abs().max().item())
             scores = max(scores, (one.scores[first] - other.scores[second]).abs().max().item())
-    has_masks = any(one.masks is not None for one in reference)
     totals = [sum(len(one) for one in result) for result in (reference, exported)]
-    return Difference(
-        len(reference), totals[0], totals[1], matched, boxes_px, scores, min(masks, default=1.0) if has_masks else None
-    )
+    largest = (boxes_px, scores) if matched else (None, None)
+    return Difference(len(reference), *totals, matched, *largest, min(masks, default=None))
 
 
 def match_same(one: Detections, other: Detections) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,14 @@ class Runner:
     def __init__(self, path, input_size=None, classes=()):
         import onnxruntime
 
-        self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+        except Exception as error:  # its classes of errors are not public
+            raise ValueError(f"{path} is missing or no whole ONNX file ({type(error).__name__}): export it again") from error
         about = json.loads(self.session.get_modelmeta().custom_metadata_map.get("rtmdet_lab", "{}"))
         self.input, self.outputs = self.session.get_inputs()[0], [one.name for one in self.session.get_outputs()]
+        if not {"dets", "labels"} <= set(self.outputs):
+            raise ValueError(f"{path} has no NMS (outputs {', '.join(self.outputs)}): export it with --output detections")
         fixed = self.input.shape[2] if isinstance(self.input.shape[2], int) else 640
         self.size = input_size or about.get("input_size", fixed)
         self.classes = classes or about.get("classes", ())
@@ -53,8 +58,15 @@ def read(raw, canvas, used, size, least_score=0.0):
 
 
 if __name__ == "__main__":
-    runner, image = Runner(sys.argv[1]), cv2.cvtColor(cv2.imread(sys.argv[2]), cv2.COLOR_BGR2RGB)
-    found = runner(image, float((*sys.argv, 0.3)[3]))
+    if not 3 <= len(sys.argv) <= 4:
+        sys.exit("usage: python runner.py MODEL.onnx IMAGE [LEAST_SCORE]")
+    try:
+        image, least_score, runner = cv2.imread(sys.argv[2]), float((*sys.argv, 0.3)[3]), Runner(sys.argv[1])
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if image is None:
+        sys.exit(f"error: {sys.argv[2]} is missing or no image that OpenCV reads: name another")
+    found = runner(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), least_score)
     for label, score, box in zip(found["labels"], found["scores"], found["boxes"], strict=True):
         name = str(runner.classes[label] if len(runner.classes) else label)
         print(name if name.isprintable() else ascii(name), f"{score:.3f}", *box.round(1))

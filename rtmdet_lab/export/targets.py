@@ -115,7 +115,8 @@ def export_model(
     if path.suffix != suffix:
         raise SettingError(f"{path} does not end in {suffix}, by which files for {plan.target} are known: rename it")
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # the link stays
-    beside = {"openvino": [path.with_suffix(".bin")], "onnx": [path.with_name("runner.py")]}.get(plan.target, [])
+    beside = {"openvino": [path.with_suffix(".bin")], "onnx": [path.with_name("runner.py")]}
+    beside = beside.get(plan.target, []) if plan.target == "openvino" or plan.output == "detections" else []
     if path.exists() and not overwrite:
         raise SettingError(f"{path} exists: name another file, or allow it to be replaced (--overwrite)")
     for one in beside:

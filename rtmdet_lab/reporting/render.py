@@ -167,7 +167,10 @@ def to_csv(results: Results) -> str:
 def write_report(
     results: Results, folder: Path, formats: Sequence[str] = FORMATS, figures: Sequence[tuple[str, Figure]] = ()
 ) -> list[Path]:
-    """Writes the report into ``folder`` in each format, figures beside it, and returns the files."""
+    """Writes the report into ``folder`` in each format, figures beside it, and returns the files.
+
+    One without runs replaces none: then nothing is written.
+    """
     stem = for_file_name(f"{results.name}-{results.found.budget}")
     pictures = {folder / f"{stem}-{for_file_name(name.replace(' ', '-'))}.png": figure for name, figure in figures}
     pictures = pictures if "md" in formats else {}

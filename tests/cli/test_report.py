@@ -37,3 +37,8 @@ def test_a_number_that_differs_is_a_problem_found(capsys, tmp_path):
 
 def test_unknown_experiment(capsys):
     assert "did you mean 'kernel_size'" in fails(capsys, "report", "--static", "kernelsize")
+
+
+def test_static_comparison_of_nothing_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr("rtmdet_lab.paper_items.experiment_names", list)
+    assert "no experiments here to compare: name the path" in fails(capsys, "report", "--static")

@@ -63,4 +63,14 @@ def test_rotated_boxes_are_compared_by_corners():
 def test_images_without_detections(width):
     empty = Detections(torch.zeros(0, width), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     difference = compare([empty], [empty])
-    assert (difference.images, difference.matched, difference.boxes_px) == (1, 0, 0.0)
+    assert (difference.images, difference.matched, difference.boxes_px) == (1, 0, None)
+    assert "no detections in common, 0 of PyTorch and 0 of the export: nothing says whether they agree" in str(difference)
+
+
+def test_masks_of_nothing_are_not_equal():
+    none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 8, 8).bool())
+    one = made([[0, 0, 4, 4]], masks=[torch.ones(8, 8).bool()])
+    for reference, other in ((none, none), (none, one), (one, none)):
+        difference = compare([reference], [other])
+        assert (difference.boxes_px, difference.scores, difference.masks_equal) == (None, None, None)
+        assert "%" not in str(difference)
