@@ -212,7 +212,7 @@ class TrainConfig:
     batch_size: int = 256  # images per optimizer step over all processes, before accumulation
     accumulate: int = 1  # batches per optimizer step
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float | None = None  # None: linear scaling of the published 0.004 at 256 (rotated: 0.00025 at 8)
+    lr: float | None = None  # None: linear scaling of the published 0.004 at 256 (rotated: 0.00025 at 8; sgd: 0.01 at 64)
     momentum: float = 0.9  # sgd only
     weight_decay: float = 0.05
     decay_norm_and_bias: bool = False

@@ -7,8 +7,11 @@ import re
 import pytest
 
 from rtmdet_lab.analysis.complexity import count_params
+from rtmdet_lab.config import ExperimentConfig, differences, with_overrides
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.paper_items import compare_static, experiment_names, load_experiment
+from rtmdet_lab.presets import resolve
+from rtmdet_lab.training.schedule import is_validated
 
 NAMES = experiment_names()
 # The reasons printed numbers may differ, each reviewed: what is not in here must agree.
@@ -58,3 +61,32 @@ def test_no_knob_of_the_architecture_is_without_effect():
         item = load_experiment(name)
         sizes = [count_params(RTMDet(item.config(row).model, "detection")) for row in item.rows]
         assert len(set(sizes)) == len(sizes), name
+
+
+def test_first_step_is_the_recipe_of_yolox_and_learning_rates_follow_the_batch_on_every_budget():
+    item = load_experiment("step_by_step")
+    yolox = item.config("YOLOX-s")
+    train, loss = yolox.train, yolox.loss
+    assert (train.optimizer, train.momentum, train.weight_decay, train.decay_norm_and_bias) == ("sgd", 0.9, 5e-4, False)
+    assert (train.schedule, train.lr_floor, train.weak_epochs) == ("cosine", 0.05, 15)
+    assert (loss.bbox, loss.bbox_weight, loss.quality_weighting) == ("iou", 5.0, False)
+    for budget in ("smoke", "laptop", "paper"):
+        for row in item.rows:
+            if row in item.budget(budget).skip:
+                continue
+            config = item.config(row, budget)
+            rule = 0.01 / 64 if row == "YOLOX-s" else 0.004 / 256
+            assert config.train.lr == pytest.approx(rule * config.train.batch_size * config.train.accumulate)
+            assert config.train.weight_decay == (5e-4 if row == "YOLOX-s" else 0.05)
+    last = item.config("pretrained backbone")
+    published = resolve(with_overrides(ExperimentConfig(), {"model.size": "s", "model.pretrained_backbone": True}))
+    assert dict(differences(last, published)) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("budget", ["smoke", "laptop", "paper"])
+def test_all_rows_of_a_table_are_looked_at_equally_often(name, budget):
+    item = load_experiment(name)
+    rows = [item.config(row, budget).train for row in item.rows if row not in item.budget(budget).skip]
+    assert len({sum(is_validated(epoch, train) for epoch in range(train.epochs)) for train in rows}) == 1
+    assert {train.score_of for train in rows} == {"last"}
