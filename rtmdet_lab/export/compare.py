@@ -32,7 +32,7 @@ class Difference:
     def __str__(self) -> str:
         if not self.matched:
             return (
-                f"{self.images} images: no detections in common, {self.detections} of PyTorch and {self.exported} of the "
+                f"{self.images} images: 0 detections in common, {self.detections} of PyTorch and {self.exported} of the "
                 "export: nothing says whether they agree; compare images in which PyTorch finds something"
             )
         share = self.masks_equal

@@ -64,7 +64,7 @@ def test_images_without_detections(width):
     empty = Detections(torch.zeros(0, width), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     difference = compare([empty], [empty])
     assert (difference.images, difference.matched, difference.boxes_px) == (1, 0, None)
-    assert "no detections in common, 0 of PyTorch and 0 of the export: nothing says whether they agree" in str(difference)
+    assert "0 detections in common, 0 of PyTorch and 0 of the export: nothing says whether they agree" in str(difference)
 
 
 def test_masks_of_nothing_are_not_equal():
