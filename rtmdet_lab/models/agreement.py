@@ -47,11 +47,11 @@ def require_same_meaning(path: Path, knowledge: Knowledge, model: RTMDet, given:
             "choose other weights"
         )
     different = _different(knowledge, model)
-    fatal = [name for name in different if name in _DECIDE_MEANING]
-    if fatal or not _same_shapes(model, given):
-        names = fatal or [name for name in different if name not in _SHARING]
-        if names:
-            raise CheckpointError(_settings_differ(path, names, different))
+    # Of the others, those that matter show in keys and shapes: a depth that makes the same network is the same.
+    names = _DECIDE_MEANING if _same_shapes(model, given) else [name for name in different if name not in _SHARING]
+    names = [name for name in names if name in different]
+    if names:
+        raise CheckpointError(_settings_differ(path, names, different))
     untied = _untied(model, given)
     if untied is not None:
         name, key, other = untied

@@ -61,6 +61,7 @@ def named(classes, **settings):
         ({"head.sharing": "none"}, {"head.sharing": "all"}, "model.head.sharing"),
         ({"head.sharing": "convs"}, {"head.sharing": "all"}, "model.head.sharing"),
         ({"width": 0.25}, {}, "model.width=0.25"),
+        ({"width": 0.25, "exp_on_reg": True}, {"exp_on_reg": False}, "model.width=0.25 model.exp_on_reg=true"),
     ],
     ids=str,
 )
