@@ -14,6 +14,7 @@ import torch
 
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.config import ExperimentConfig, refuse_secrets, to_dict
+from rtmdet_lab.data.check import require_readable
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.images import local_path
@@ -220,6 +221,8 @@ def _run_here(
     labels: dict[str, Any],
 ) -> RunRecord:
     train, val = open_data(config)
+    if config.data.on_bad == "refuse" and rank() == 0:
+        require_readable(val, workers=min(config.train.workers, 2))
     task, report = prepare(config, train.classes)
     for note in report.notes if report is not None else ():
         reporter.note(note)

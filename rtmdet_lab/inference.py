@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 
 from rtmdet_lab.config import TestConfig
+from rtmdet_lab.data.folders import visible_files
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, from_pillow, local_path, read_image
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.half_precision import warn_if_slower
@@ -163,7 +164,7 @@ def image_paths(path: Path) -> list[Path]:
             return [path]
     except OSError:  # a name that is too long: reading it says so
         return [path]
-    found = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES)
+    found = visible_files(path, IMAGE_SUFFIXES)
     if not found:
         raise DataError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return found

@@ -150,7 +150,7 @@ class PaperItem:
 
 def experiment_names() -> list[str]:
     """Returns the names of the paper items that came with the package."""
-    return sorted(path.stem for path in EXPERIMENTS_FOLDER.glob("*.py"))
+    return sorted(path.stem for path in EXPERIMENTS_FOLDER.glob("*.py") if not path.name.startswith("."))
 
 
 def load_experiment(source: str | Path) -> PaperItem:

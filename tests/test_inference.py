@@ -84,6 +84,7 @@ def test_order_is_kept_over_folders_files_and_arrays(folder, batch_size):
 
 
 def test_folder_is_its_images_in_the_order_of_their_names(folder):
+    (folder / "._0.png").write_bytes(b"\0\5\26\7\0\2")  # what macOS packs beside each file
     assert [path.name for path in image_paths(folder)] == ["0.png", "1.png", "2.png", "3.png"]
     (folder / "a.JPG").write_bytes((folder / "0.png").read_bytes())
     assert image_paths(folder)[-1].name == "a.JPG"  # suffixes of cameras are capital

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.data.label_file import read_label_file
+from rtmdet_lab.data.categories import read_categories
+from rtmdet_lab.data.folders import visible_files
+from rtmdet_lab.data.label_file import LINE_END, read_label_file
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.files import read_json
 from rtmdet_lab.outputs import require_outputs, write_json_output, write_output
@@ -48,7 +50,8 @@ def write_corrected_coco(source: Path, corrections: Sequence[Correction], target
     if not isinstance(content, Mapping) or not isinstance(content.get("annotations"), list):
         raise DataError(f"annotation file {source} has no list 'annotations': it is not in COCO format")
     annotations = [dict(one) for one in content["annotations"]]
-    categories = {one["name"]: one["id"] for one in content["categories"]}
+    names, _ = read_categories(source, content["categories"], annotations, None)
+    categories = {name: number for number, name in names.items()}
     rows: dict[Any, dict[Any, dict]] = {one["id"]: {} for one in content["images"]}
     for one in annotations:
         rows.setdefault(one["image_id"], {})[one.get("id")] = one
@@ -86,19 +89,24 @@ def write_corrected_labels(source: Path, corrections: Sequence[Correction], targ
     """
     source, target = Path(source), Path(target)
     _require_other(source, target)
-    files = {path.stem: path for path in sorted(source.glob("*.txt"))}
+    files = {path.stem: path for path in visible_files(source, (".txt",))}
     by_image: dict[Any, list[Correction]] = {}
     for one in corrections:
         if str(one.image_id) not in files:
             raise DataError(f"label folder {source} has no file {one.image_id}.txt to correct")
         by_image.setdefault(str(one.image_id), []).append(one)
-    texts: dict[Path, str] = {}
+    texts: dict[Path, bytes] = {}
     for name, path in files.items():
-        lines: list[str | None] = path.read_text(encoding="utf-8-sig").split("\n")
+        if name not in by_image:
+            texts[target / path.name] = path.read_bytes()
+            continue
         read = read_label_file(path, on_bad="skip")
+        text = path.read_bytes().decode()  # the reader has seen that it is text
+        ends = [*LINE_END.findall(text), ""]
+        lines: list[str | None] = list(LINE_END.split(text))
         rows = {line: line for line in read.lines}
         added = []
-        for one in by_image.get(name, []):
+        for one in by_image[name]:
             corners = None if one.box is None else [f"{value:.1f}" for value in _numbers(one.box, 8, one)]
             line = _entry(one, {one.image_id: rows}, f"label file {path}")
             if line is None:
@@ -111,13 +119,15 @@ def write_corrected_labels(source: Path, corrections: Sequence[Correction], targ
             old = lines[at].split()
             new = [*(corners or old[:8]), one.label or old[8], *old[9:]]
             lines[at] = None if one.drop else " ".join(new)
-        text = "\n".join(line for line in lines if line is not None)
+        text = "".join(line + end for line, end in zip(lines, ends, strict=True) if line is not None)
         if added:
-            text = "\n".join([*([text.rstrip("\n")] if text.strip() else []), *added, ""])
-        texts[target / path.name] = text
+            end = ends[0] or "\n"  # as the file has them
+            before = text.rstrip("\r\n")
+            text = "".join(f"{line}{end}" for line in [*([before] if before.strip("\ufeff \t") else []), *added])
+        texts[target / path.name] = text.encode()
     require_outputs(dict.fromkeys(texts, CORRECTED), files.values())
-    for path, text in texts.items():
-        write_output(path, CORRECTED, text.encode())
+    for path, data in texts.items():
+        write_output(path, CORRECTED, data)
     return target
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,9 +110,26 @@ def check_dota(
     }
 
 
-def unreadable_images(files: Sequence[tuple[Path, Any, Any]], workers: int = 2, progress: bool = True) -> list[str]:
-    """Returns a sentence per image that cannot be used, of (path, size, reach) each."""
-    return _look_at([_Job(*file) for file in files], workers, progress)[0]
+def require_readable(source: Any, what: str = "validation", workers: int = 2) -> None:
+    """Reads every sample of a data set once, so that hours of training do not end at an image that cannot be read.
+
+    Raises:
+        DataError: one or more cannot be used; names the first and counts the others.
+    """
+
+    def problem(index: int) -> str | None:
+        try:
+            source.load(index)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(max(workers, 1)) as pool:  # decoding lets go of Python's lock
+        results = tqdm(pool.map(problem, range(len(source))), total=len(source), unit="image", desc=what, disable=None)
+        problems = [text for text in results if text]
+    if problems:
+        more = f" (and {len(problems) - 1} more {what} images)" if len(problems) > 1 else ""
+        raise DataError(f"{problems[0]}{more}; leave such images out with data.on_bad=skip (--on-bad skip)")
 
 
 def _empty(annotations: Path, images: int, objects: int) -> list[str]:

@@ -148,7 +148,7 @@ def _open_folder(out: Path, settings: dict[str, Any]) -> None:
             listed = ", ".join(f"{name} {known.get(name, 'missing')!r} instead of {settings[name]!r}" for name in names)
             raise DataError(f"folder {out} holds windows cut with other settings ({listed}): choose another or delete it")
         return
-    if out.exists() and (not out.is_dir() or any(not path.name.startswith(f".{RECORD_NAME}.") for path in out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise DataError(f"{out} holds something that is not a split: choose an empty or a new folder")
     write_json(record, settings)
 

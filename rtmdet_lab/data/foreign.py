@@ -55,7 +55,7 @@ def _name_xml(text: str) -> str | None:
         return "HRSC2016's XML files: `rtmdet-lab data hrsc` converts them"
     if "<annotation" not in text:
         return None
-    if "<robndbox>" in text:
+    if "<robndbox" in text:
         return "roLabelImg XML files, which are not read here: convert them to DOTA label files (x1 y1 ... x4 y4 class 0)"
     return f"Pascal VOC XML files, {_CONVERT}"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.coco_files import read_results, read_truth
 from rtmdet_lab.evaluation.coco_scores import run_coco_eval, score_coco
 from rtmdet_lab.geometry.boxes import xyxy_to_xywh
@@ -42,6 +43,7 @@ class CocoEvaluator:
         """Adds the images of one batch; boxes of both are in original pixels."""
         self._scored = {}
         for found, truth in zip(detections, targets, strict=True):
+            self._require_masks(found, truth)
             number = len(self.images)
             meta = truth.meta
             size = meta.original_size if meta is not None and meta.original_size else (0, 0)
@@ -49,6 +51,12 @@ class CocoEvaluator:
             self.images.append({"id": image_id, "height": size[0], "width": size[1]})
             self.annotations += _annotations(truth, image_id, first_id=len(self.annotations) + 1)
             self.results += to_coco_results(found, image_id)
+
+    def _require_masks(self, found: Detections, truth: Targets) -> None:
+        for what, objects in (("ground truth", truth), ("detections", found)):
+            if self.kind == "segm" and len(objects) and objects.masks is None:
+                image = None if truth.meta is None else truth.meta.image_id
+                raise DataError(f"masks are to be scored, but the {what} of image {image!r} has none: score the boxes")
 
     def state(self) -> tuple[list, list, list]:
         """Returns what was collected, to be gathered from several processes."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.errors import DataError
-from rtmdet_lab.fields import MAX_COORDINATE
+from rtmdet_lab.fields import MAX_COORDINATE, box, flag, number
 from rtmdet_lab.files import read_json
 
 _FIELDS = {"bbox": "bbox", "segm": "segmentation"}  # what is scored, by kind
@@ -33,13 +33,37 @@ def read_truth(source: Any, kinds: Sequence[str]) -> Mapping[str, Any]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, Mapping) or not isinstance(content.get(key), Sequence):
             raise DataError(f"{name} has no list {key!r}: it is not in COCO format")
+    annotations = []
     needed = ["image_id", "category_id", "area", "iscrowd", *(_FIELDS[kind] for kind in kinds)]
-    for number, one in enumerate(content["annotations"], start=1):
+    for position, one in enumerate(content["annotations"], start=1):
         fields = one if isinstance(one, Mapping) else {}
         for key in needed:
             if key not in fields:
-                raise DataError(f"{name}, annotation {fields.get('id', f'number {number}')}: has no {key}")
-    return content
+                raise DataError(f"{name}, annotation {fields.get('id', f'number {position}')}: has no {key}")
+        annotations.append(_typed(one, f"{name}, annotation {fields.get('id', f'number {position}')}", kinds))
+    if all(typed is one for typed, one in zip(annotations, content["annotations"], strict=True)):
+        return content
+    return {**content, "annotations": annotations}
+
+
+def _typed(annotation: Mapping[str, Any], where: str, kinds: Sequence[str]) -> Mapping[str, Any]:
+    """Returns an annotation whose crowd flag and area are numbers: itself, where they are.
+
+    Raises:
+        DataError: a field that cannot be read, an area under 0, which pycocotools takes for an object that does not count,
+            or no mask where masks are scored.
+    """
+    try:
+        crowd, area = flag(annotation["iscrowd"], "iscrowd"), number(annotation["area"], "area")
+        if "bbox" in kinds:
+            box(annotation["bbox"])
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    if area < 0:
+        raise DataError(f"{where}: has area {area:g}, but pixels^2 of 0 or more are needed")
+    if "segm" in kinds and not annotation["segmentation"]:
+        raise DataError(f"{where}: has an empty segmentation, but masks are scored")
+    return annotation if isinstance(annotation["iscrowd"], int) else {**annotation, "iscrowd": int(crowd)}
 
 
 def read_results(source: Any, truth: Mapping[str, Any], kinds: Sequence[str]) -> Sequence[Mapping[str, Any]]:
@@ -57,10 +81,10 @@ def read_results(source: Any, truth: Mapping[str, Any], kinds: Sequence[str]) ->
         raise DataError(f"{name}: a {type(content).__name__}, but a list of COCO results is needed")
     sizes = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
     categories = {category["id"] for category in truth["categories"]}
-    for number, one in enumerate(content, start=1):
+    for position, one in enumerate(content, start=1):
         problem = _problem(one, sizes, categories, kinds)
         if problem:
-            raise DataError(f"{name}, result number {number}: {problem}")
+            raise DataError(f"{name}, result number {position}: {problem}")
     return content
 
 

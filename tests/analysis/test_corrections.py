@@ -137,3 +137,26 @@ def test_label_corrections_that_make_no_sense(tmp_path, correction, words):
     (folder / "P1.txt").write_text(LABELS)
     with pytest.raises(DataError, match=words):
         write_corrected_labels(folder, [correction], tmp_path / "out")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_corrected_label_files_keep_their_line_ends(tmp_path, end, mark):
+    source = tmp_path / "labels"
+    source.mkdir()
+    lines = ["10 10 30 10 30 20 10 20 ship 0", "50 20 60 30 50 40 40 30 plane 1", "1 1 5 1 5 5 1 5 ship 0"]
+    for name in ("a", "b"):
+        (source / f"{name}.txt").write_bytes((mark + end.join(lines)).encode())
+    (source / "._a.txt").write_bytes(b"\0\5\26\7")
+    corrections = [
+        Correction("a", 2, drop=True),
+        Correction("a", 1, label="boat"),
+        Correction("a", label="ship", box=[1, 2, 9, 2, 9, 8, 1, 8]),
+    ]
+    target = write_corrected_labels(source, corrections, tmp_path / "out")
+    written = (target / "a.txt").read_bytes().decode()
+    expected = [lines[0].replace("ship", "boat"), lines[2], "1.0 2.0 9.0 2.0 9.0 8.0 1.0 8.0 ship 0"]
+    assert written.removeprefix(mark) == "".join(line + end for line in expected)
+    assert (target / "b.txt").read_bytes() == (source / "b.txt").read_bytes()
+    assert sorted(path.name for path in target.iterdir()) == ["a.txt", "b.txt"]
+    assert read_label_file(target / "a.txt").names == ["boat", "ship", "ship"]

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -293,7 +294,6 @@ def test_class_named_twice_is_refused(path):
         ({"bbox": [1, 2, True, 4]}, "four finite numbers"),
         ({"bbox": [math.nan, 2, 3, 4]}, "four finite numbers"),
         ({"bbox": [1, 2, math.inf, 4]}, "four finite numbers"),
-        ({"bbox": [10**400, 2, 3, 4]}, "four finite numbers"),  # past the largest float
         ({"bbox": [1, 2, -3, 4]}, "negative size"),
         ({"bbox": [1, 2, 3, -0.5]}, "negative size"),
         ({"area": math.nan}, "area"),
@@ -309,11 +309,9 @@ def test_class_named_twice_is_refused(path):
         ({"iscrowd": -1}, "iscrowd -1"),
         ({"iscrowd": math.nan}, "iscrowd nan"),
         ({"iscrowd": []}, "iscrowd []"),
-        ({"iscrowd": 10**400}, "iscrowd"),
         ({"ignore": "2"}, "ignore '2'"),
         ({"ignore": {}}, "ignore {}"),
         ({"image_id": True}, "image True"),
-        ({"category_id": 2**70}, "whole number"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -514,3 +512,55 @@ def test_missing_image_is_named_when_it_is_read(images, path):
     with pytest.raises(DataError) as error:
         data.load(0)
     assert_one_sentence(error.value, "gone.png", "does not exist")
+
+
+@pytest.mark.parametrize("flag", ["0", "false", " 0 ", 0.0, False, None, ""], ids=repr)
+def test_crowd_flags_of_any_type_mean_what_they_say(images, path, flag):
+    data = open_set(
+        images, path, [annotation(1, 1, iscrowd=flag), annotation(2, 1, iscrowd="1"), annotation(3, 1, ignore=flag)]
+    )
+    assert data.load(0)[1]["ignore"].tolist() == [False, True, False]
+    assert len(open_set(images, path, [annotation(1, 1, iscrowd=flag, ignore=flag)], training=True)) == 1
+
+
+def test_objects_marked_ignore_are_not_learned_and_count(images, path):
+    entries = [annotation(1, 1), annotation(2, 1, ignore=1)]
+    assert open_set(images, path, entries).load(0)[1]["ignore"].tolist() == [False, False], "as pycocotools counts"
+    with pytest.warns(UserWarning, match="1 marked ignore"):
+        assert len(open_set(images, path, entries, training=True).load(0)[1]["labels"]) == 1
+
+
+@pytest.mark.parametrize("area", [0, -512, None], ids=str)
+def test_areas_of_nothing_are_measured_again_and_told(images, path, area):
+    triangle = [[8.0, 8.0, 40.0, 8.0, 40.0, 24.0]]
+    entries = [annotation(1, 1, area=area), annotation(2, 1, area=area, segmentation=triangle), annotation(3, 1, area=7)]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        data = open_set(images, path, entries)
+    assert data.load(0)[1]["areas"].tolist() == [512, 256, 7]
+    file = read_coco(path)
+    words = "no area in the file" if area is None else "area of 0 or less"
+    assert any("2 objects have" in text and words in text for text in file.notes + file.doubts)
+    assert len(told) == (area is not None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(open_set(images, path, entries, training=True).load(0)[1]["labels"]) == 3
+
+
+def test_scraps_beside_good_polygons_are_dropped_and_the_object_stays(images, path):
+    square = [8.0, 8.0, 40.0, 8.0, 40.0, 24.0, 8.0, 24.0]
+    entries = [annotation(1, 1, segmentation=[square, [9.0, 9.0, 10.0, 10.0], []]), annotation(2, 1, segmentation=[square])]
+    data = open_set(images, path, entries, outlines=True)
+    assert data.load(0)[1]["masks"].sum((1, 2)).tolist() == [512, 512]
+    assert_one_sentence(data.file.notes[0], "2 polygons", "fewer than 3 points")
+
+
+@pytest.mark.parametrize("side", ["64", 64.5, -64, True, [64], 10**7], ids=str)
+def test_odd_image_sides_are_refused(path, side):
+    refused(path, content([image(1) | {"width": side}], []), "image 1", "width", "whole number of pixels")
+
+
+def test_file_without_masks_is_refused_for_masks(images, path):
+    with pytest.raises(DataError) as error:
+        open_set(images, path, [annotation(1, 1, segmentation=[])], outlines=True, on_bad="skip")
+    assert_one_sentence(error.value, str(path), "no segmentations")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.coco import evaluate_coco
+from rtmdet_lab.structures import Detections, ImageMeta, Targets
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_sets import annotation, assert_one_sentence, content, image
@@ -97,3 +99,48 @@ def test_files_that_are_something_else_are_named(truth, results, words, tmp_path
     assert_one_sentence(error.value, *words)
     with pytest.raises(DataError, match="does not exist"):
         evaluate_coco(tmp_path / "nowhere.json", files[1] if truth is TRUTH else TRUTH)
+
+
+@pytest.mark.parametrize("flag", ["0", 0.0, False, "false", None])
+def test_crowd_flags_of_any_type_count_as_they_mean(flag):
+    rows = [annotation(1, 1, iscrowd=flag), annotation(2, 2, 7, iscrowd="1")]
+    scores = evaluate_coco([GOOD], content([image(1), image(2)], rows))["bbox"]
+    assert scores["AP50"] == pytest.approx(1.0), "the second object is a crowd and counts for nothing"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"iscrowd": "maybe"}, "iscrowd 'maybe'"), ({"area": -9}, "area -9"), ({"bbox": [1, 2, 3]}, "four finite numbers")],
+)
+def test_truth_that_would_count_for_nothing_is_refused(change, words):
+    with pytest.raises(DataError) as error:
+        evaluate_coco([GOOD], content([image(1)], [annotation(41, 1) | change]))
+    assert_one_sentence(error.value, "annotation 41", words)
+
+
+def test_masks_are_not_scored_against_truth_without_masks():
+    with pytest.raises(DataError) as error:
+        evaluate_coco([GOOD], content([image(1)], [annotation(41, 1, segmentation=[])]), ("segm",))
+    assert_one_sentence(error.value, "annotation 41", "empty segmentation")
+    boxes = torch.tensor([[8.0, 8, 40, 24]])
+    labels, masks = torch.zeros(1, dtype=torch.int64), torch.ones(1, 64, 64, dtype=torch.bool)
+    found = Detections(boxes, torch.ones(1), labels, masks=masks)
+    with pytest.raises(DataError) as error:
+        evaluate_coco([found], [Targets(boxes, labels, meta=ImageMeta(7, (64, 64)))], ("segm",))
+    assert_one_sentence(error.value, "ground truth of image 7", "masks")
+
+
+def test_official_example_has_its_published_numbers(real_data):
+    folder = real_data / "eval_reference/coco_val2014_100/cocoapi"
+    found = {
+        kind: evaluate_coco(
+            folder / f"instances_val2014_fake{kind}100_results.json", folder / "instances_val2014_100.json", (kind,)
+        )[kind]
+        for kind in ("bbox", "segm")
+    }
+    published = {
+        "bbox": (0.505, 0.697, 0.573, 0.586, 0.519, 0.501, 0.387, 0.594, 0.595, 0.640, 0.566, 0.564),
+        "segm": (0.320, 0.562, 0.299, 0.387, 0.310, 0.327, 0.268, 0.415, 0.417, 0.469, 0.377, 0.381),
+    }
+    for kind, numbers in published.items():
+        assert tuple(round(value, 3) for value in found[kind].values()) == numbers
