@@ -368,7 +368,8 @@ def test_run_from_initial_weights_trains_on(finished, made, tmp_path):
 
 
 def test_one_class_of_two_can_be_trained_and_scored(made, tmp_path):
-    record = run(config_of(made, **SHORT, **{"data.classes": ["tall"]}), tmp_path / "run", device="cpu", reporter=Recorder())
+    config = config_of(made, **SHORT, **{"data.classes": ["tall"], "train.batch_size": 2})
+    record = run(config, tmp_path / "run", device="cpu", reporter=Recorder())
     assert [row["class"] for row in record.per_class] == ["tall"]
     found = json.loads((tmp_path / "run" / "predictions.json").read_text())
     assert {one["category_id"] for one in found} <= {7}
