@@ -138,6 +138,9 @@ def _choose_colors(fiftyone: Any, dataset: Any) -> None:
     chosen = {one["path"] for one in scheme.fields or []}
     colors = {TRUTH: TRUTH_COLOR, **dict(zip(runs, itertools.cycle(RUN_COLORS)))}
     new = [{"path": field, "fieldColor": color} for field, color in colors.items() if field not in chosen]
+    filled = {field for field, run in runs.items() if run["kind"] != "bbox"}
+    if scheme.opacity == 1.0 and filled & {one["path"] for one in new}:  # the first masks, in a set that had boxes alone
+        scheme.opacity = FILLED_OPACITY
     scheme.fields = [*(scheme.fields or []), *new]
     dataset.app_config.color_scheme = scheme
     dataset.save()

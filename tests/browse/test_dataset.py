@@ -212,6 +212,12 @@ def test_what_is_filled_lets_the_image_through(tmp_path, name, kind):
     assert 0 < dataset.app_config.color_scheme.opacity < 0.5
 
 
+def test_masks_let_the_image_through_where_the_set_was_first_opened_with_boxes(tmp_path, name):
+    put([made_source(tmp_path, "k5")], name)
+    dataset, _ = put([made_source(tmp_path, "k7", "segm")], name)
+    assert 0 < dataset.app_config.color_scheme.opacity < 0.5
+
+
 def test_runs_have_colors_of_their_own_and_those_a_user_chose_stay(tmp_path, name):
     def colors(dataset) -> dict[str, str]:
         dataset.reload()
