@@ -49,7 +49,7 @@ SMALLER = [
     (r"(data generate data/few )", r"\1--train 4 --val 2 --size 64 "),
     (r"(data generate data/aerial )", r"\1--train 4 --val 2 --size 96 "),
     (r"(data generate data/scenes)$", r"\1 --train 6 --val 3 --size 64"),
-    (r"train\.epochs=(\d+)", lambda match: f"train.epochs={min(int(match[1]), 3)}"),
+    (r"train\.epochs=(\d+)", lambda match: f"train.epochs={min(int(match[1]), 20)}"),
     (r"train\.weak_epochs=\d+", "train.weak_epochs=1"),
     (r"train\.batch_size=\d+", "train.batch_size=2"),
     (r"augment\.input_size=\d+", "augment.input_size=64"),

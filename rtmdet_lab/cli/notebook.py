@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   rtmdet-lab notebook
   rtmdet-lab notebook 00_quickstart quickstart.ipynb -p epochs 12
   rtmdet-lab notebook 30_train k7.ipynb -p model rtmdet-tiny -p out_dir runs/k7 \\
-      -y "{overrides: {model.kernel_size: 7, train.epochs: 12}}"
+      -y "{overrides: {model.kernel_size: 7, train.epochs: 24}}"
 
 It is `papermill NOTEBOOK OUT` with the notebooks that came with this package; paths that are given count from here."""
 INTERRUPTED = 128 + signal.SIGINT

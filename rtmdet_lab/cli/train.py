@@ -13,9 +13,9 @@ from rtmdet_lab.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes
-  rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --set train.epochs=12 train.batch_size=16
+  rtmdet-lab train --model rtmdet-tiny --data data/scenes --out runs/first --set train.epochs=24 train.batch_size=16
   rtmdet-lab train --out runs/first --resume                          (goes on: the folder knows the settings)
-  rtmdet-lab train --out runs/first --resume --set train.epochs=24    (extends the run)
+  rtmdet-lab train --out runs/first --resume --set train.epochs=48    (extends the run)
   rtmdet-lab train --model rtmdet-s --data COCO --out runs/s --processes 8
   torchrun --nnodes 2 --nproc-per-node 8 ... -m rtmdet_lab.cli train --model rtmdet-s ...   (on each of two machines)
   rtmdet-lab train --model rtmdet-nano --init rtmdet-nano-person --classes person --data COCO --out runs/person
