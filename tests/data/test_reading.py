@@ -347,13 +347,12 @@ def test_without_the_setting_nothing_changes(photographs):
 
 def test_setting_is_seen_where_it_reads_fewer_pixels(photographs, tmp_path):
     name = "data.reduced_decode"
-    config_of = lambda settings: config(**{name: False, **settings})  # noqa: E731
+    few = {name: False, "train.batch_size": 4}  # there are 8 photographs
+    config_of = lambda settings: config(**{**few, **settings})  # noqa: E731
     assert check_effective({name: True}, config_of, lambda asked: photographs) == {name: True}
     flat = with_overrides(config(), {"augment.input_size": 2048})
     with pytest.raises(SettingError, match=rf"'{name}' changes nothing"):
-        check_effective(
-            {name: True}, lambda settings: with_overrides(flat, {name: False, **settings}), lambda _: photographs
-        )
+        check_effective({name: True}, lambda settings: with_overrides(flat, {**few, **settings}), lambda _: photographs)
 
 
 def test_setting_for_a_set_without_files_is_refused():
