@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -302,7 +303,10 @@ def _begin(loader: DataLoader) -> Iterator[Batch]:
     """Returns the loader's iterator with its processes begun."""
     before = signal.getsignal(signal.SIGCHLD)
     try:
-        return iter(loader)
+        iterator = iter(loader)
+        # When nobody uses them any more, or the program ends, they are asked and waited for; a stopped one never answers.
+        Finalize(iterator, _kill, (_processes(loader),), exitpriority=10)
+        return iterator
     except OSError as error:
         raise LoaderError(
             f"cannot start {loader.num_workers} loader processes ({error.strerror}): lower train.workers"
@@ -324,7 +328,11 @@ def _processes(loader: DataLoader) -> list[Any]:
 
 def end_processes(loader: DataLoader) -> None:
     """Kills the processes of a loader that is not used any more, or begins again with others."""
-    for process in _processes(loader):
-        process.kill()
+    _kill(_processes(loader))
     if loader.num_workers:
         loader._iterator = None
+
+
+def _kill(processes: Sequence[Any]) -> None:
+    for process in processes:
+        process.kill()

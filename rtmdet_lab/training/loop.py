@@ -86,6 +86,7 @@ def fit(
     require_memory_for_classes(task.config.model.num_classes, images, task.config.augment.input_size, device)
     with contextlib.ExitStack() as at_end:
         run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
+        at_end.callback(end_processes, run.val_loader)
         if run.cache is not None:
             at_end.callback(run.cache.close)
         if resume is True or (resume == "auto" and has_run):
