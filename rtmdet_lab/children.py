@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -215,17 +216,16 @@ def map_in_processes(
     pool = ProcessPoolExecutor(min(workers, len(jobs)), initializer=_begin_pool)
     watch = Watch(lambda: list(pool._processes or ()))
     try:
-        try:
-            results = pool.map(function, jobs, chunksize=chunk)  # forks: before the watch has its thread
+        try:  # forks: before the watch has its thread
+            parts = (jobs[first : first + chunk] for first in range(0, len(jobs), chunk))
+            waiting = deque(pool.submit(_run_part, function, part) for part in parts)
         except OSError as error:
             raise ChildError(f"cannot {what} in {workers} processes ({error.strerror}): use fewer --workers") from error
         with watch:
-            while True:
+            while waiting:
                 with watch.waiting():
-                    result = next(results, pool)
-                if result is pool:
-                    return
-                yield result
+                    results = waiting.popleft().result()
+                yield from results
     except BrokenProcessPool as error:
         reason = watch.sentence if watch.still else f"one of {workers} processes was killed, as where memory runs out"
         raise ChildError(f"cannot {what}: {reason}; run it again, with fewer --workers where it happens again") from error
@@ -233,7 +233,11 @@ def map_in_processes(
         kill(list(pool._processes or ()))
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()  # nothing is cancelled: the pool's thread trips over a cancelled part when its processes are gone
+
+
+def _run_part(function: Callable[[Job], Result], part: Sequence[Job]) -> list[Result]:
+    return [function(job) for job in part]
 
 
 def _begin_pool() -> None:
