@@ -100,7 +100,7 @@ FILES: list[tuple[str, str, bytes, tuple[str, ...]]] = [
     ("WebP container without image", "a.webp", b"RIFF\x20\0\0\0WEBPVP8X" + bytes(20), DAMAGED),
     ("TIFF cut off", "a.tif", encoded("TIFF")[:1000], DAMAGED),
     ("TIFF without directory", "a.tif", b"II*\x00\xff\xff\xff\x7f", DAMAGED),
-    ("TIFF of 32 bits", "a.tif", encoded("TIFF", "F"), ("32 bits of grey", "convert it to 8 or 16 bits")),
+    ("TIFF of 32 bits", "a.tif", encoded("TIFF", "F"), ("32-bit floating point numbers", "convert it to 8 bits")),
     ("icon of a Mac named as PNG", "a.png", b"icns" + bytes(40), DAMAGED),
     ("zip archive named as PNG", "a.png", b"PK\x03\x04" + bytes(60), ("damaged or not an image",)),
     ("EPS program", "a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nquit\n", DAMAGED),
