@@ -89,7 +89,7 @@ class AssignerExplorer:
         """
         if image not in self._batches:
             size = self.task(next(iter(self.moments))).config.augment.input_size
-            pipeline = v2.Compose([*test_pipeline(size).transforms, FillOutlines()])
+            pipeline = v2.Compose([*test_pipeline(size).transforms, FillOutlines(allow_empty=True)])
             dataset = PipelineDataset(self.source, pipeline, training=True)
             batch = collate([dataset[SampleKey(epoch=0, position=image, index=image)]])
             if batch.failure:

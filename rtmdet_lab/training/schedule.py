@@ -11,7 +11,7 @@ def lr_factor(step: int, total_steps: int, config: TrainConfig) -> float:
     """Returns the learning rate of ``step`` (from 0) over the base one.
 
     Warm-up and main schedule multiply where they overlap. The warm-up takes ``warmup_steps``, but at most a tenth of the
-    run, so that short runs learn at all.
+    run, so that short runs learn at all; its last step has the full rate already, as published (n / 999 at step n of 1000).
 
     >>> config = TrainConfig(warmup_steps=0)
     >>> [round(lr_factor(step, 100, config), 3) for step in (0, 49, 75, 100)]
@@ -22,9 +22,9 @@ def lr_factor(step: int, total_steps: int, config: TrainConfig) -> float:
 
 def _warmup(step: int, total_steps: int, config: TrainConfig) -> float:
     length = min(config.warmup_steps, total_steps // 10)
-    if step >= length:
+    if step >= length - 1:
         return 1.0
-    return config.warmup_factor + (1 - config.warmup_factor) * step / length
+    return config.warmup_factor + (1 - config.warmup_factor) * step / (length - 1)
 
 
 def _main(step: int, total_steps: int, config: TrainConfig) -> float:

@@ -9,25 +9,38 @@ from torchvision import tv_tensors
 
 from rtmdet_lab.geometry.masks import fill_polygons
 from rtmdet_lab.geometry.outlines import Outlines
-from rtmdet_lab.transforms.base import Sample, Target, Transform, image_size, plain_boxes, select_objects
+from rtmdet_lab.transforms.base import EmptyCrop, Sample, Target, Transform, image_size, plain_boxes, select_objects
 
 MASK_STRIDE = 4  # pixels between the points at which the mask loss reads a mask
-SMALLEST_SIDE = 1.0  # pixels; smaller boxes are not learned (released instance configurations)
+SMALLEST_SIDE = 1.0  # pixels; boxes no longer than that are not learned (released instance configurations)
 
 
 class FillOutlines(Transform):
     """Turns ``outlines`` into ``masks`` (G, H / 4, W / 4), every 4th pixel from row and column 2, and their ``centers``.
 
     Centers of mass (G, 2) are those of all pixels, NaN where an object has none. Each outline is filled once, inside its
-    own box. Targets without outlines pass unchanged.
+    own box. Targets without outlines pass unchanged. Objects with a side of one pixel or less are left out.
+
+    Args:
+        allow_empty: keep images of which that leaves no object, too.
+
+    Raises:
+        EmptyCrop: there were objects, and all are left out; the loader then draws another sample, as published.
     """
+
+    def __init__(self, allow_empty: bool = False) -> None:
+        super().__init__()
+        self.allow_empty = allow_empty
 
     def forward(self, image: tv_tensors.Image, target: Target) -> Sample:
         if "outlines" not in target:
             return image, target
         boxes = plain_boxes(target)
         sides = boxes[:, 2:] - boxes[:, :2]
-        target = dict(select_objects(target, (sides >= SMALLEST_SIDE).all(dim=1)))
+        large = (sides > SMALLEST_SIDE).all(dim=1)
+        if len(large) and not large.any() and not self.allow_empty:
+            raise EmptyCrop
+        target = dict(select_objects(target, large))
         size = image_size(image)
         outlines = target.pop("outlines")
         shape = [len(range(MASK_STRIDE // 2, side, MASK_STRIDE)) for side in size]

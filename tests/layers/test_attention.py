@@ -30,6 +30,13 @@ def test_one_full_matrix_and_no_hidden_layer(channels):
     assert parameters_of(ChannelAttention(channels)) == channels**2 + channels
 
 
+def test_bias_starts_at_zero_and_weights_are_drawn():
+    layer = ChannelAttention(8)
+    assert not layer.fc.bias.any()
+    assert layer.fc.weight.abs().max() <= 8**-0.5  # uniform, fan-in, a = sqrt 5
+    assert layer.fc.weight.std() > 0.1
+
+
 @torch.no_grad()
 def test_images_of_a_batch_do_not_touch_each_other():
     layer, x = ChannelAttention(4), noise(3, 4, 5, 5)

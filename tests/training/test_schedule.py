@@ -18,9 +18,10 @@ TOTAL = 40_000
     ("step", "expected"),
     [
         (0, 1e-5),
-        (250, 1e-5 + (1 - 1e-5) * 0.25),
-        (500, 0.500005),
-        (999, 1e-5 + (1 - 1e-5) * 0.999),
+        (250, 1e-5 + (1 - 1e-5) * 250 / 999),
+        (333, 1e-5 + (1 - 1e-5) / 3),
+        (998, 1e-5 + (1 - 1e-5) * 998 / 999),
+        (999, 1.0),
         (1000, 1.0),
         (19_999, 1.0),
         (20_000, 1.0),
@@ -36,8 +37,8 @@ def test_published_schedule(step, expected):
 
 def test_pieces_rise_stay_and_fall():
     values = [lr_factor(step, TOTAL, PUBLISHED) for step in range(TOTAL)]
-    assert all(one < other for one, other in itertools.pairwise(values[:1001]))
-    assert set(values[1000:20_000]) == {1.0}
+    assert all(one < other for one, other in itertools.pairwise(values[:1000]))
+    assert set(values[999:20_000]) == {1.0}
     assert all(one > other for one, other in itertools.pairwise(values[20_000:]))
     assert min(values[1000:]) >= 0.05
     assert values[-1] == pytest.approx(0.05, abs=1e-6)
@@ -46,8 +47,8 @@ def test_pieces_rise_stay_and_fall():
 @pytest.mark.parametrize("total", [100, 1000, 5000])
 def test_warm_up_takes_at_most_a_tenth_of_a_short_run(total):
     assert lr_factor(0, total, PUBLISHED) == pytest.approx(1e-5)
-    assert lr_factor(total // 10 - 1, total, PUBLISHED) < 1
-    assert lr_factor(total // 10, total, PUBLISHED) == 1.0
+    assert lr_factor(total // 10 - 2, total, PUBLISHED) < 1
+    assert lr_factor(total // 10 - 1, total, PUBLISHED) == 1.0
 
 
 @pytest.mark.parametrize("total", range(1, 12))
@@ -60,8 +61,12 @@ def test_run_without_warm_up_starts_at_the_full_rate():
 
 
 def test_warm_up_settings_change_the_start():
-    config = TrainConfig(warmup_steps=10, warmup_factor=0.5)
+    config = TrainConfig(warmup_steps=11, warmup_factor=0.5)
     assert [lr_factor(step, 1000, config) for step in (0, 5, 10)] == pytest.approx([0.5, 0.75, 1.0])
+
+
+def test_warm_up_of_a_single_step_is_none():
+    assert lr_factor(0, 1000, TrainConfig(warmup_steps=1)) == 1.0
 
 
 def test_cosine_falls_from_the_start():
@@ -71,8 +76,8 @@ def test_cosine_falls_from_the_start():
 
 
 def test_warm_up_and_cosine_multiply_where_they_overlap():
-    config = TrainConfig(schedule="cosine", warmup_steps=10, warmup_factor=0.0, lr_floor=0.0)
-    assert lr_factor(5, 100, config) == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * 0.05)))
+    config = TrainConfig(schedule="cosine", warmup_steps=11, warmup_factor=0.0, lr_floor=0.0)
+    assert lr_factor(5, 110, config) == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * 5 / 110)))
 
 
 def test_constant_stays():

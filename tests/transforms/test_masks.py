@@ -57,6 +57,24 @@ def test_objects_under_a_pixel_are_dropped_and_empty_ones_have_no_center():
     assert found["centers"][1].isfinite().all()
 
 
+@pytest.mark.parametrize(("side", "kept"), [(0.5, False), (1.0, False), (1.01, True), (9.0, True)])
+def test_objects_are_learned_above_one_pixel_and_images_without_any_are_drawn_anew(side, kept):
+    image, target = make_sample(16, 16, [[2, 2, 2 + side, 9]])
+    target["outlines"] = Outlines([[np.array([[2.0, 2], [2 + side, 2], [2 + side, 9]])]])
+    if kept:
+        assert len(FillOutlines()(image, target)[1]["labels"]) == 1
+        return
+    with pytest.raises(EmptyCrop):
+        FillOutlines()(image, target)
+    assert len(FillOutlines(allow_empty=True)(image, target)[1]["labels"]) == 0
+
+
+def test_crops_that_are_empty_before_stay():
+    image, target = make_sample(16, 16, np.zeros((0, 4)).tolist())
+    target["outlines"] = Outlines([])
+    assert len(FillOutlines()(image, target)[1]["labels"]) == 0
+
+
 def test_nothing_happens_without_outlines():
     sample = make_sample(16, 16, [[2, 2, 9, 9]])
     assert FillOutlines()(*sample)[1] is sample[1]
