@@ -69,6 +69,8 @@ def _measured(args: argparse.Namespace) -> int:
         say()
         for claim in results.claims:
             say(for_terminal(claim_line(claim)))
+        for sentence in results.peers:
+            say(for_terminal(sentence))
         for reason in results.left_out:
             say(f"left out: {for_terminal(reason)}")
         figures = make_figures(results)

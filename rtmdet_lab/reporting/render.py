@@ -15,15 +15,18 @@ from matplotlib.figure import Figure
 from rtmdet_lab.analysis.statistics import Interval
 from rtmdet_lab.escaping import for_csv, for_file_name, for_html, for_markdown
 from rtmdet_lab.outputs import require_outputs, write_output
+from rtmdet_lab.paper_items import SCORES
 from rtmdet_lab.reporting.results import ClaimResult, Results, RowResult
 
 REPORT, PICTURE = "report", "figure of a report"
 FORMATS = ("md", "html", "csv")
+_SCORE_COLUMNS = [column for name in SCORES.values() for column in (f"published {name}", f"measured {name}")]
 HEADER = (
-    *("row", "published AP", "measured AP", "seeds", "published params M", "params M"),
+    *("row", "published AP", "measured AP", "seeds", *_SCORE_COLUMNS, "published params M", "params M"),
     *("published MACs G", "MACs G", "published latency ms", "latency ms", "training s", "images/s"),
     *("published load ms", "load ms"),
 )
+NUMBERS = {"params_M": "parameters", "macs_G": "multiply-adds", "latency_ms": "latency", "load_ms": "loading time"}
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #888}img{max-width:100%}
@@ -36,20 +39,29 @@ def table_rows(results: Results) -> list[tuple[str, ...]]:
 
 
 def shown_table(results: Results) -> list[dict[str, str]]:
-    """Returns the rows of the table by column, without the costs that no row has a number of."""
+    """Returns the rows of the table by column, without the costs that no row has a number of.
+
+    Scores beside AP are shown where the paper prints them.
+    """
     rows = table_rows(results)
-    kept = [number for number in range(len(HEADER)) if number < 4 or any(row[number] != "-" for row in rows)]
+    filled = [any(row[number] != "-" for row in rows) for number in range(len(HEADER))]
+    for number, name in enumerate(HEADER):
+        if name in _SCORE_COLUMNS and name.startswith("measured"):
+            filled[number] = filled[number - 1]  # the published ones
+    kept = [number for number in range(len(HEADER)) if number < 4 or filled[number]]
     return [{HEADER[number]: row[number] for number in kept} for row in rows]
 
 
 def _cells(row: RowResult) -> tuple[str, ...]:
-    if row.skipped and not row.seeds:
-        return (row.row, row.published.get("AP", "-"), "left out", "-", row.published.get("params_M", "-"), *["-"] * 9)
+    measured = "left out" if row.skipped and not row.seeds else with_interval(row.ap)
+    nothing = Interval(math.nan, math.nan, math.nan, 0)
+    scores = [(row.published.get(name, "-"), with_interval(row.scores.get(name, nothing))) for name in SCORES]
     return (
         row.row,
         row.published.get("AP", "-"),
-        with_interval(row.ap),
+        measured,
         " ".join(map(str, row.seeds)) or "-",
+        *(cell for pair in scores for cell in pair),
         row.published.get("params_M", "-"),
         _number(row.params_M, 2),
         row.published.get("macs_G", "-"),
@@ -108,6 +120,8 @@ def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
     lines += ["", for_markdown(_reading(results)), ""]
     if results.claims:
         lines += ["## Verdicts", "", *(f"* {for_markdown(claim_line(one))}" for one in results.claims), ""]
+    if results.peers:
+        lines += ["## Beside other detectors", "", *(f"* {for_markdown(sentence)}" for sentence in results.peers), ""]
     lines += [f"![]({quote(picture)})" for picture in pictures]
     if results.left_out:
         lines += ["", "## Left out", "", *(f"* {for_markdown(one)}" for one in results.left_out)]
@@ -117,7 +131,8 @@ def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
 def _reading(results: Results) -> str:
     text = (
         "Published AP is that of the full recipe on the published data; measured AP, in points as well, that of the budget "
-        "in the title, with a 95 % interval over seeds. Only differences between rows compare, not the two columns. "
+        "in the title, with a 95 % interval over seeds; AP50 stands beside AP50, masks beside masks. Only differences "
+        "between rows compare, not the two columns. "
         "Load ms is the time to load 100 images. "
         + (f"Latency ms is that of the budget's network on {results.latency_setup}. " if results.latency_setup else "")
         + f"Source of the published numbers: {results.item.source}."
@@ -126,8 +141,21 @@ def _reading(results: Results) -> str:
         text += (
             " Rows with a bracket were trained or scored otherwise than the others, as it says: no verdict rests on them."
         )
-    skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped]
-    return text + (f" Left out on this budget: {'; '.join(skipped)}." if skipped else "")
+    item = results.item
+    known = [
+        f"{row}, {NUMBERS.get(name, name)}: {note}" for row, notes in item.notes.items() for name, note in notes.items()
+    ]
+    if known:
+        text += f" Of the published numbers: {'; '.join(known)}."
+    skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped and row.row not in item.not_run]
+    if skipped:
+        text += f" Left out on this budget: {'; '.join(skipped)}."
+    reasons: dict[str, list[str]] = {}
+    for row, reason in item.not_run.items():
+        reasons.setdefault(reason, []).append(row)
+    if reasons:
+        text += f" Not run: {'; '.join(', '.join(rows) + f': {reason}' for reason, rows in reasons.items())}."
+    return text
 
 
 def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str:
@@ -138,6 +166,7 @@ def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str
     body = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row.values()) + "</tr>" for row in table)
     colors = {"supported": "supported", "contradicted": "contradicted"}
     claims = "".join(f'<li class="{colors.get(one.verdict, "open")}">{cell(claim_line(one))}</li>' for one in results.claims)
+    peers = "".join(f"<li>{cell(sentence)}</li>" for sentence in results.peers)
     left_out = "".join(f"<li>{cell(one)}</li>" for one in results.left_out)
     images = "".join(f'<h2>{cell(name)}</h2><img alt="{cell(name)}" src="{_data_url(figure)}">' for name, figure in figures)
     return (
@@ -145,6 +174,7 @@ def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str
         f"<style>{_STYLE}</style></head><body><h1>{cell(results.item.item)}</h1><p>{cell(results.title)}</p>"
         f"<p>{cell(results.item.claim)}</p><table><tr>{head}</tr>{body}</table><small>{cell(_reading(results))}</small>"
         + (f"<h2>Verdicts</h2><ul>{claims}</ul>" if claims else "")
+        + (f"<h2>Beside other detectors</h2><ul>{peers}</ul>" if peers else "")
         + images
         + (f"<h2>Left out</h2><ul>{left_out}</ul>" if left_out else "")
         + "</body></html>\n"

@@ -22,6 +22,7 @@ from rtmdet_lab.analysis.statistics import (
     seed_interval,
     verdict,
 )
+from rtmdet_lab.analysis.tradeoff import describe_peers
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.errors import DataError, UserError
 from rtmdet_lab.evaluation.coco import run_coco_eval
@@ -30,7 +31,7 @@ from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
 from rtmdet_lab.experiment import PREDICTIONS_NAME
 from rtmdet_lab.files import read_json
-from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.paper_items import SCORES, Comparison, PaperItem
 from rtmdet_lab.records import RunRecord
 from rtmdet_lab.reporting.collect import Collection, FoundRun, collect, describe_budget
 
@@ -51,7 +52,8 @@ class RowResult:
     images_per_s: float | None  # of training, median over epochs and seeds: what loader and network do together
     loads_ms: list[float]  # per 100 images, by seed and epoch; the waiting time where workers load
     memory_mb: float | None
-    skipped: str = ""  # why the budget leaves the row out
+    skipped: str = ""  # why the budget leaves the row out, or why it cannot be run at all
+    scores: Mapping[str, Interval] = field(default_factory=dict)  # beside AP, by name in a record (paper_items.SCORES)
     latency_ms: float | None = None  # of the fused network, one image, where it was measured (reporting/latency.py)
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
 
@@ -84,6 +86,7 @@ class Results:
     left_out: list[str]
     found: Collection
     latency_setup: str = ""  # what latency was measured on
+    peers: list[str] = field(default_factory=list)  # a sentence per cost: which peers lie above the curve, as published
 
 
 def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, draws: int = DRAWS) -> Results:
@@ -91,10 +94,11 @@ def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, 
     found = collect(item, name, folder, budget)
     skip = item.budget(found.budget).skip
     rows = [_row(item, row, runs, skip.get(row, "")) for row, runs in found.rows.items()]
+    rows += [_row(item, row, [], reason) for row, reason in item.not_run.items()]
     cache: dict[Path, ImageMatches] = {}
     claims = [_claim(item, one, found, skip, cache, draws) for one in item.comparisons]
     title = f"{item.item}, {describe_budget(found)}"
-    return Results(name, item, title, rows, claims, found.left_out, found)
+    return Results(name, item, title, rows, claims, found.left_out, found, peers=describe_peers(item.published, item.peers))
 
 
 def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowResult:
@@ -113,6 +117,11 @@ def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowRe
         loads_ms=waits,
         memory_mb=max((max(record.peak_memory_mb.values()) for record in records if record.peak_memory_mb), default=None),
         skipped=skipped,
+        scores={
+            name: seed_interval([record.metrics.get(name, float("nan")) for record in records])
+            for name in SCORES
+            if any(name in record.metrics for record in records)
+        },
         histories=[record.history for record in records],
     )
 
@@ -203,6 +212,7 @@ def as_json(results: Results) -> dict[str, Any]:
             "AP": _number(one.ap.mean),
             "AP_low": _number(one.ap.low),
             "AP_high": _number(one.ap.high),
+            **{name: _number(score.mean) for name, score in one.scores.items()},
             "seeds": one.seeds,
             "params_M": one.params_M,
             "macs_G": one.macs_G,
@@ -230,6 +240,7 @@ def as_json(results: Results) -> dict[str, Any]:
         "claim": results.item.claim,
         "rows": rows,
         "claims": claims,
+        "peers": results.peers,
         "left_out": results.left_out,
         "latency_setup": results.latency_setup,
     }
