@@ -2,11 +2,12 @@
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.recipes import ABLATION_TEST
 
 ITEM = PaperItem(
     item="Table 5c",
-    claim="A neck as heavy as the backbone is better than a heavy backbone for the same cost.",
-    base=with_overrides(ExperimentConfig(), {"model.backbone.channel_attention": False}),
+    claim="A neck as heavy as the backbone is better than a heavier backbone at size s, and as good at size l.",
+    base=with_overrides(ExperimentConfig(), {"model.backbone.channel_attention": False, **ABLATION_TEST}),
     rows={
         "s balanced": {"model.size": "s", "model.backbone.expand_ratio": 0.5, "model.neck.expand_ratio": 0.5},
         "s heavy backbone": {"model.size": "s", "model.backbone.expand_ratio": 0.75, "model.neck.expand_ratio": 0.25},

@@ -2,11 +2,12 @@
 
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.recipes import ABLATION_TEST
 
 ITEM = PaperItem(
     item="Figure 3",
     claim="Large depth-wise kernels are a better basic block than re-parameterized or plain 3 x 3 ones.",
-    base=with_overrides(ExperimentConfig(), {"model.size": "s"}),
+    base=with_overrides(ExperimentConfig(), {"model.size": "s", **ABLATION_TEST}),
     rows={
         "large_kernel": {"model.block": "large_kernel"},
         "darknet": {"model.block": "darknet"},

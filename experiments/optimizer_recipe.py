@@ -3,13 +3,24 @@
 from rtmdet_lab.budgets import BUDGETS
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.recipes import ABLATION_TEST
 
 _EPOCHS = ("train.epochs", "train.weak_epochs")
+
+BASE = {
+    "model.size": "s",
+    "model.pretrained_backbone": False,
+    # Without pretraining, 44.2 is printed for the small cache and 43.9 for the usual one (docs/paper.md 2.7).
+    "augment.mosaic_cache": 10,
+    "augment.mixup_cache": 5,
+    "augment.pop": "oldest",
+    **ABLATION_TEST,
+}
 
 ITEM = PaperItem(
     item="Training recipe",
     claim="A flat phase before the cosine, no decay of norm and bias, and a pretrained backbone each help.",
-    base=with_overrides(ExperimentConfig(), {"model.size": "s"}),
+    base=with_overrides(ExperimentConfig(), BASE),
     rows={
         "AdamW, cosine": {"train.schedule": "cosine", "train.decay_norm_and_bias": True},
         "AdamW, flat cosine": {"train.decay_norm_and_bias": True},
@@ -25,7 +36,7 @@ ITEM = PaperItem(
         "no decay of norm and bias": {"AP": "44.2"},
         "pretrained backbone": {"AP": "44.5"},
     },
-    source=("study notes on the paper (secondary)"),
+    source=("study notes on the paper (secondary); the small cache follows from its 44.2 in the table of augmentation"),
     comparisons=(
         Comparison("AdamW, flat cosine", "AdamW, cosine"),
         Comparison("no decay of norm and bias", "AdamW, flat cosine"),
