@@ -12,8 +12,9 @@ import pytest
 import rtmdet_lab
 from rtmdet_lab.cli.common import parse_overrides
 from rtmdet_lab.cli.main import read_arguments
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config import ExperimentConfig, differences, with_overrides
 from rtmdet_lab.paper_items import load_experiment
+from rtmdet_lab.presets import resolve
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -61,9 +62,29 @@ def test_five_lines_use_the_public_names():
 
 
 def test_experiment_of_ones_own_loads(tmp_path):
-    (block,) = re.findall(r"(?m)^    from rtmdet_lab import ExperimentConfig, PaperItem\n(?:(?:    .*)?\n)+", TEXT)
+    (block,) = re.findall(
+        r"(?m)^    from rtmdet_lab import Comparison, ExperimentConfig, PaperItem, with_overrides\n(?:(?:    .*)?\n)+", TEXT
+    )
     lines = [line[4:] for line in block.rstrip().splitlines()]
-    assert len(lines) <= 10
+    assert len(lines) <= 11
     (tmp_path / "own.py").write_text("\n".join(lines))
     item = load_experiment(tmp_path / "own.py")
     assert [item.config(row).model.kernel_size for row in item.rows] == [5, 7]
+    assert list(differences(*(item.config(row) for row in item.rows))) == ["model.kernel_size"]  # one factor, as it claims
+    assert item.comparisons
+
+
+def test_rotated_commands_without_settings_are_the_published_recipe():
+    commands = [
+        command for command in COMMANDS if "rtmdet-r-tiny" in command and ("hrsc" in command or "data/dota" in command)
+    ]
+    assert len(commands) == 2
+    for command in commands:
+        arguments = read_arguments(shlex.split(command, comments=True)[1:])
+        settings = {"task": "rotated", "model.size": "tiny", **parse_overrides(arguments.set)}
+        config = resolve(with_overrides(ExperimentConfig(), settings))
+        train, side = config.train, config.augment.input_size
+        ships = "hrsc" in command
+        assert (train.epochs, train.batch_size, train.weak_epochs) == (36, 8, 0)
+        assert (train.lr, side, config.data.repeat) == ((0.002, 800, 3) if ships else (0.00025, 1024, 1))
+        assert config.model.pretrained_backbone is True
