@@ -6,7 +6,7 @@ value that comes through a notebook parameter is less typed than it looks (a tup
 truthy string ``"false"``).
 
 Defaults are the published recipe (paper section 4 and the released configurations). ``None`` in a field that names a
-preset means "the value of this model size" (:mod:`rtmdet_lab.presets` holds that table and fills the gaps).
+preset means "the published value of this task and size" (:mod:`rtmdet_lab.presets` fills the gaps).
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class ModelConfig:
     width: float | None = None
     depthwise: bool | None = None  # depth-wise separable in place of every 3x3 convolution (published nano)
     exp_on_reg: bool | None = None  # distances = stride * exp(output) instead of stride * output
-    pretrained_backbone: bool = False  # start from the published ImageNet weights of this size
+    # Start from the published ImageNet weights of this size. None: where published on the budget "paper", else not.
+    pretrained_backbone: bool | None = None
     backbone: BackboneConfig = BackboneConfig()
     neck: NeckConfig = NeckConfig()
     head: HeadConfig = HeadConfig()
@@ -163,7 +164,7 @@ class LossConfig:
 class AugmentConfig:
     """The strong (stage 1) and weak (stage 2) training pipelines (paper 3.4)."""
 
-    input_size: int = 640  # training canvas, square, pixels
+    input_size: int | None = None  # training canvas, square, pixels
     mosaic: bool = True
     mixup: bool = True
     partners: Literal["cached", "uncached"] = "cached"  # where mosaic and mixup take their other images from
@@ -186,8 +187,9 @@ class AugmentConfig:
     rotate_prob: float = 0.5
 
     def __post_init__(self) -> None:
-        _require(self.input_size >= 32, "augment.input_size", self.input_size, "at least 32 pixels")
-        _require(self.input_size % 32 == 0, "augment.input_size", self.input_size, "a multiple of 32")
+        side = self.input_size
+        _require(side is None or side >= 32, "augment.input_size", side, "at least 32 pixels")
+        _require(side is None or side % 32 == 0, "augment.input_size", side, "a multiple of 32")
         for name in ("mosaic_cache", "mixup_cache"):
             size = getattr(self, name)
             _require(size is None or size >= 1, f"augment.{name}", size, "at least 1")
@@ -207,12 +209,12 @@ class TrainConfig:
 
     init_weights: str = ""  # start from these: a path, URL or zoo name
     reset_predictors: bool = False  # leave the class predictors of init_weights out (another number of classes)
-    epochs: int = 300
-    weak_epochs: int = 20  # the last epochs, trained with the weak pipeline
-    batch_size: int = 256  # images per optimizer step over all processes, before accumulation
+    epochs: int | None = None
+    weak_epochs: int | None = None  # the last epochs, with the weak pipeline; None: their published share of ``epochs``
+    batch_size: int | None = None  # images per optimizer step over all processes, before accumulation
     accumulate: int = 1  # batches per optimizer step
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float | None = None  # None: linear scaling of the published 0.004 at 256 (rotated: 0.00025 at 8; sgd: 0.01 at 64)
+    lr: float | None = None  # None: the published one (sgd: 0.01 at 64), scaled linearly with the images per step
     momentum: float = 0.9  # sgd only
     weight_decay: float = 0.05
     decay_norm_and_bias: bool = False
@@ -228,7 +230,8 @@ class TrainConfig:
     channels_last: bool = True
     compile: bool = False
     freeze_norm: bool | None = None  # batch norm in eval mode; None: only when loaded weights have it folded in
-    val_interval: int | None = None  # epochs between validations; None: a thirtieth of the run, the published 10 of 300
+    # Epochs between validations; None: the published share of the run, such as 10 of 300 and 12 of 36.
+    val_interval: int | None = None
     # Whose score is the run's: the last averaged weights, or those of the best validation, which favours runs with many.
     score_of: Literal["last", "best"] = "last"
     keep_every: int = 0  # epochs between weight files that are kept, the untrained one included; 0: none are
@@ -238,9 +241,10 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "accumulate", "val_interval", "ema_gamma"):
             count = getattr(self, name)
             _require(count is None or count >= 1, f"train.{name}", count, "at least 1")
-        for name in ("weak_epochs", "warmup_steps", "warmup_factor", "workers", "momentum", "weight_decay", "keep_every"):
-            _require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "zero or more")
-        _require(self.lr is None or self.lr >= 0, "train.lr", self.lr, "zero or more")
+        zero = ("weak_epochs", "lr", "warmup_steps", "warmup_factor", "workers", "momentum", "weight_decay", "keep_every")
+        for name in zero:
+            value = getattr(self, name)
+            _require(value is None or value >= 0, f"train.{name}", value, "zero or more")
         _require(0 <= self.lr_floor <= 1, "train.lr_floor", self.lr_floor, "between 0 and 1")
         _require(0 < self.ema_momentum <= 1, "train.ema_momentum", self.ema_momentum, "in (0, 1]")
         ok = self.grad_clip is None or self.grad_clip > 0
@@ -458,6 +462,9 @@ def from_dict(plain: Mapping[str, Any]) -> ExperimentConfig:
     config = ExperimentConfig()
     for name, value in plain.items():
         config = _replaced(config, name, name, value)
+    if config.task == "rotated" and config.augment.rotated_recipe == "plain" and config.train.weak_epochs:
+        # Earlier versions wrote the weak epochs of the other tasks, which this recipe never had.
+        config = _replaced(config, "train.weak_epochs", "train.weak_epochs", 0)
     return config
 
 

@@ -244,10 +244,13 @@ def _run_here(
     if rank() == 0:
         write_json(out_dir / PREDICTIONS_NAME, results)
     complexity = measure_complexity(task.model, task.config.test.input_size)
+    metrics = evaluator.summary()
+    if task.name == "rotated":  # HRSC2016 is reported both ways
+        metrics["area_AP50"] = evaluator.summary(use_07_metric=False)["AP50"]
     record = RunRecord(
         model=TASK_PREFIX[task.name] + task.config.model.size,
         config=to_dict(task.config),
-        metrics=evaluator.summary(),
+        metrics=metrics,
         per_class=evaluator.per_class(),
         data={
             "train": train.title,
@@ -264,6 +267,7 @@ def _run_here(
         peak_memory_mb=peak_memory_mb(chosen),
         history=history,
         environment=environment(chosen),
+        started_from=starting_weights(task.config).source,
         **{**labels, "effective": labels["effective"] or {}},
     )
     if rank() == 0:

@@ -7,6 +7,7 @@ the printed ones, which checks the wiring of each variant.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -17,13 +18,16 @@ from typing import Any, Literal
 
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.budgets import BUDGETS, Budget, BudgetName
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config import ExperimentConfig, ModelConfig, with_overrides
 from rtmdet_lab.errors import DataError, SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.presets import resolve
+from rtmdet_lab.recipes import with_scaled_weak_epochs
 from rtmdet_lab.shipped import shipped_folder
 
 EXPERIMENTS_FOLDER = shipped_folder("experiments")
+# Scores beside AP, by their name in a record, and what a table calls them.
+SCORES = {"AP50": "AP50", "AP75": "AP75", "box_AP": "box AP", "area_AP50": "AP50 by area"}
 MACS_TOLERANCE = 0.005  # printed counts differ in what they count beside convolutions
 
 
@@ -72,11 +76,12 @@ class PaperItem:
         base: what all rows have in common.
         rows: row name to overrides of the base.
         published: row name to printed numbers, as text, because "50.80" says more than 50.8: ``AP``, ``params_M``,
-            ``macs_G`` (printed as FLOPs), ``latency_ms``, ``load_ms`` (per 100 images).
+            ``macs_G`` (printed as FLOPs), ``latency_ms``, ``load_ms`` (per 100 images), and further scores (:data:`SCORES`).
         source: where those were read, and how far to trust them.
         input_size: pixels at which multiply-adds were published.
         macs_settings: overrides under which multiply-adds are counted, where the published count was made otherwise.
         notes: row name to number name to why the printed one is known to differ, for the misprints.
+        not_run: rows that the paper printed and that no settings build: name to reason. They may have published numbers.
         comparisons: what the claim says about pairs of rows.
         peers: what other detectors state of themselves: series to model to numbers.
         budgets: budgets that differ from those of the task (:mod:`rtmdet_lab.budgets`), by name.
@@ -95,21 +100,20 @@ class PaperItem:
     input_size: int = 640
     macs_settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    not_run: Mapping[str, str] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     peers: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     budgets: Mapping[BudgetName, Budget] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_rows("", self.config)
-        for part in (
-            self.published,
-            self.notes,
-            [one.row for one in self.comparisons],
-            [one.than for one in self.comparisons],
-        ):
-            for row in part:
-                if row not in self.rows:
-                    raise SettingError(f"numbers of row {row!r}, which does not exist: rows are {', '.join(self.rows)}")
+        both = [row for row in self.not_run if row in self.rows]
+        if both:
+            raise SettingError(f"row {both[0]!r} is among rows and not_run: name it once")
+        compared = {row for one in self.comparisons for row in (one.row, one.than)}
+        for parts, known in (((self.published, self.notes), {**self.rows, **self.not_run}), ((compared,), self.rows)):
+            for row in [row for part in parts for row in part if row not in known]:
+                raise SettingError(f"numbers of row {row!r}, which does not exist: rows are {', '.join(known)}")
 
     def _check_rows(self, where: str, config_of: Callable[[str], ExperimentConfig], skip: Collection[str] = ()) -> None:
         seen: list[tuple[str, ExperimentConfig]] = []
@@ -136,16 +140,43 @@ class PaperItem:
         """Raises SettingError where rows cannot run on a budget, or would build the same run there."""
         self._check_rows(f"budget {name!r}, ", lambda row: self.config(row, name), self.budget(name).skip)
 
-    def config(self, row: str, budget: BudgetName = "paper") -> ExperimentConfig:
+    def config(self, row: str, budget: BudgetName = "paper", overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
         """Returns the resolved config of a row, scaled down to a budget.
+
+        Args:
+            overrides: settings changed on top.
 
         Raises:
             UnknownNameError: no such row.
+            SettingError: a row that the paper printed and that cannot be built here.
         """
+        if row in self.not_run:
+            raise SettingError(f"row {row!r} cannot be run: {self.not_run[row]}")
         if row not in self.rows:
             hint = f"{did_you_mean(row, self.rows)} rows are {', '.join(self.rows)}".lstrip()
             raise UnknownNameError(f"no row {row!r}: {hint}")
-        return self.budget(budget).apply(with_overrides(self.base, self.rows[row]))
+        return self.scaled(with_scaled_weak_epochs(self.base, self.rows[row]), budget, overrides)
+
+    def scaled(
+        self, config: ExperimentConfig, budget: BudgetName, overrides: Mapping[str, Any] | None = None
+    ) -> ExperimentConfig:
+        """Returns a config of this table, not resolved yet, scaled down to a budget, with overrides on top."""
+        return self.budget(budget).apply(config, overrides, pretrained=self.backbones_are_published)
+
+    @property
+    def backbones_are_published(self) -> bool:
+        """Whether every row builds a backbone that the published ImageNet weights fit.
+
+        Where one does not, none starts from them: rows must not differ in their start as well.
+        """
+        published = ModelConfig()
+        for overrides in self.rows.values():
+            model = with_overrides(self.base, overrides).model
+            usual = dataclasses.replace(published, size=model.size, num_classes=model.num_classes)
+            parts = ("block", "kernel_size", "depth", "width", "depthwise", "backbone")
+            if any(getattr(model, part) != getattr(usual, part) for part in parts):
+                return False
+        return True
 
 
 def experiment_names() -> list[str]:
@@ -202,7 +233,7 @@ def compare_static(item: PaperItem) -> list[StaticNumber]:
     """Returns the published parameters and multiply-adds of every row beside those of the network it builds."""
     results = []
     for row, numbers in item.published.items():
-        if not {"params_M", "macs_G"} & set(numbers):
+        if row in item.not_run or not {"params_M", "macs_G"} & set(numbers):
             continue
         config = item.config(row)
         cost = measure_complexity(_network(config), item.input_size)

@@ -1,4 +1,4 @@
-"""The published size table: what "tiny" or "l" stands for (paper section 4, released configurations).
+"""The published size table: what "tiny" or "l" stands for (paper section 4, released configurations), and its gaps filled.
 
 Everything else (channels, block counts, neck inputs) is derived from depth and width, never written a second time.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from rtmdet_lab.config import AugmentConfig, ExperimentConfig, LossConfig, ModelConfig, Sharing, Size, TaskName, TestConfig
 from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.other_names import meant_model
+from rtmdet_lab.recipes import recipe_of, resolve_train
 
 STRIDES = (8, 16, 32)
 STEM_AND_STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # before scaling with the width multiplier
@@ -27,19 +28,18 @@ class SizePreset:
     mixup_cache: int
     pop: str
     mixup_prob: float
-    imagenet_init: bool  # the published training starts from an ImageNet backbone
     depthwise: bool = False
     sharing: Sharing = "convs"
 
 
 SIZES: dict[Size, SizePreset] = {
     # nano is the published person detector's layout: separable convolutions everywhere, levels share nothing.
-    "nano": SizePreset(0.33, 0.25, False, (0.5, 2.0), 20, 10, "oldest", 0.5, True, depthwise=True, sharing="none"),
-    "tiny": SizePreset(0.167, 0.375, False, (0.5, 2.0), 20, 10, "oldest", 0.5, True),
-    "s": SizePreset(0.33, 0.5, False, (0.5, 2.0), 40, 20, "random", 1.0, True),
-    "m": SizePreset(0.67, 0.75, True, (0.1, 2.0), 40, 20, "random", 1.0, False),
-    "l": SizePreset(1.0, 1.0, True, (0.1, 2.0), 40, 20, "random", 1.0, False),
-    "x": SizePreset(1.33, 1.25, True, (0.1, 2.0), 40, 20, "random", 1.0, False),
+    "nano": SizePreset(0.33, 0.25, False, (0.5, 2.0), 20, 10, "oldest", 0.5, depthwise=True, sharing="none"),
+    "tiny": SizePreset(0.167, 0.375, False, (0.5, 2.0), 20, 10, "oldest", 0.5),
+    "s": SizePreset(0.33, 0.5, False, (0.5, 2.0), 40, 20, "random", 1.0),
+    "m": SizePreset(0.67, 0.75, True, (0.1, 2.0), 40, 20, "random", 1.0),
+    "l": SizePreset(1.0, 1.0, True, (0.1, 2.0), 40, 20, "random", 1.0),
+    "x": SizePreset(1.33, 1.25, True, (0.1, 2.0), 40, 20, "random", 1.0),
 }
 
 TASK_PREFIX: dict[TaskName, str] = {"detection": "rtmdet-", "instance": "rtmdet-ins-", "rotated": "rtmdet-r-"}
@@ -58,16 +58,6 @@ TASK_LOSSES: dict[str, tuple[TaskName, ...]] = {
 
 # Of the rotated task alone; its plain recipe has these steps and no others (paper.md 3.7).
 ROTATED_AUGMENT = ("rotated_recipe", "rotated_flip_prob", "rotate_prob")
-
-# Learning rate, and images per step it was published for (paper.md 3.2, 3.6, 3.7); of HRSC it is 0.002 at 8.
-PUBLISHED_LR: dict[TaskName, tuple[float, int]] = {
-    "detection": (0.004, 256),
-    "instance": (0.004, 256),
-    "rotated": (0.00025, 8),
-}
-
-# YOLOX's, which RTMDet starts from (experiments/step_by_step.py): of stochastic gradient descent, for any task.
-SGD_LR = (0.01, 64)
 
 # Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
 TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
@@ -127,6 +117,7 @@ def resolve_model(config: ModelConfig, task: TaskName = "detection") -> ModelCon
         depthwise=value(config.depthwise, preset.depthwise),
         # The published instance heads take stride * relu(output) at every size (paper.md 3.6).
         exp_on_reg=value(config.exp_on_reg, preset.exp_on_reg and not instance),
+        pretrained_backbone=bool(config.pretrained_backbone),
         head=head,
     )
 
@@ -214,27 +205,14 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         raise SettingError(
             "assigner.iou_cost 'giou' is defined for upright boxes: use 'log' or 'linear' for the task rotated"
         )
-    augment = resolve_augment(config.augment, config.model.size, config.task)
-    train, test = config.train, resolve_test(config.test, config.task)
-    if train.lr is None:
-        lr, images = SGD_LR if train.optimizer == "sgd" else PUBLISHED_LR[config.task]
-        train = dataclasses.replace(train, lr=lr * train.batch_size * train.accumulate / images)
-    if train.val_interval is None:
-        train = dataclasses.replace(train, val_interval=max(train.epochs // 30, 1))
+    augment, test = resolve_augment(config.augment, config.model.size, config.task), resolve_test(config.test, config.task)
+    recipe = recipe_of(config)
+    if augment.input_size is None:
+        augment = dataclasses.replace(augment, input_size=recipe.input_size)
     if test.input_size is None:
-        test = dataclasses.replace(test, input_size=test.tile or config.augment.input_size)
-    one_stage = config.task == "rotated" and augment.rotated_recipe == "plain"
-    if train.weak_epochs > train.epochs and not one_stage:
-        raise SettingError(
-            f"train.weak_epochs is {train.weak_epochs}, but must be at most train.epochs, which is {train.epochs}"
-        )
-    return dataclasses.replace(
-        config,
-        model=resolve_model(config.model, config.task),
-        augment=augment,
-        train=train,
-        test=test,
-    )
+        test = dataclasses.replace(test, input_size=test.tile or augment.input_size)
+    model, train = resolve_model(config.model, config.task), resolve_train(config.train, recipe)
+    return dataclasses.replace(config, model=model, augment=augment, train=train, test=test)
 
 
 def stage_channels(width: float) -> list[int]:

@@ -56,6 +56,7 @@ class RunRecord:
     experiment: str | None = None
     row: str | None = None
     effective: dict[str, Any] = field(default_factory=dict)  # settings the row varies, as the built objects had them
+    started_from: str = ""  # the weights before training: a published name, path or URL; empty: drawn from the seed
 
     def write(self, folder: Path) -> Path:
         """Writes the record into ``folder`` and returns the file's path."""

@@ -19,7 +19,7 @@ from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.experiment import open_data, run, with_classes
 from rtmdet_lab.files import require_writable
 from rtmdet_lab.paper_items import PaperItem
-from rtmdet_lab.presets import resolve
+from rtmdet_lab.recipes import with_scaled_weak_epochs
 from rtmdet_lab.records import RunRecord
 from rtmdet_lab.training.report import Reporter
 
@@ -40,11 +40,10 @@ def variant_config(
     item.check_budget(chosen.name)
     if row in chosen.skip:
         raise SettingError(f"row {row!r} has no {budget} run: {chosen.skip[row]}")
-    config = item.config(row, chosen.name)
     for name in overrides or {}:
-        if name in item.rows[row]:
+        if name in item.rows.get(row, {}):
             raise SettingError(f"override {name!r} is what row {row!r} varies: choose another row instead")
-    return resolve(with_overrides(config, {**(overrides or {}), "seed": seed}))
+    return item.config(row, chosen.name, {**(overrides or {}), "seed": seed})
 
 
 def run_variant(
@@ -81,9 +80,10 @@ def run_variant(
     data = {f"data.{part.name}": getattr(config.data, part.name) for part in dataclasses.fields(config.data)}
 
     def config_of(settings: Mapping[str, Any]) -> ExperimentConfig:
-        whole = item.budget(budget).apply(with_overrides(item.base, settings))
         own = {name: value for name, value in data.items() if name not in settings}
-        return with_classes(resolve(with_overrides(whole, {**own, **(overrides or {}), "seed": seed})), train.classes)
+        changes = {**own, **(overrides or {}), "seed": seed}
+        whole = item.scaled(with_scaled_weak_epochs(item.base, settings), budget, changes)
+        return with_classes(whole, train.classes)
 
     def open_source(asked: ExperimentConfig) -> Any:
         same = dataclasses.replace(asked.data, classes=None) == dataclasses.replace(config.data, classes=None)

@@ -29,11 +29,41 @@ def test_weak_epochs_a_budget_names_are_taken():
     assert budget.apply(ExperimentConfig()).train.weak_epochs == 4
 
 
-def test_the_full_recipe_changes_nothing():
+def test_the_full_recipe_changes_nothing_but_the_weights_that_it_starts_from():
     for task, budgets in BUDGETS.items():
-        config = with_overrides(ExperimentConfig(), {"task": task})
-        assert budgets["paper"].apply(config) == resolve(config)
+        for size in ("s", "l"):
+            config = with_overrides(ExperimentConfig(), {"task": task, "model.size": size})
+            starts = {"model.pretrained_backbone": size == "s" or task == "rotated"}
+            assert budgets["paper"].apply(config) == with_overrides(resolve(config), starts)
         assert budgets["paper"].data is None
+
+
+def test_start_from_imagenet_is_the_budgets_unless_the_row_or_the_user_says_otherwise():
+    paper, config = BUDGETS["detection"]["paper"], ExperimentConfig()  # of size s
+    assert paper.apply(config).model.pretrained_backbone is True
+    assert BUDGETS["detection"]["smoke"].apply(config).model.pretrained_backbone is False
+    assert paper.apply(config, {"model.pretrained_backbone": False}).model.pretrained_backbone is False
+    assert paper.apply(config, {"train.init_weights": "rtmdet-s-coco"}).model.pretrained_backbone is False
+    assert make({"l": {"model.size": "l"}, "m": {"model.size": "m"}}).config("l").model.pretrained_backbone is False
+
+
+def test_rows_with_another_backbone_make_all_rows_start_from_nothing():
+    item = make({"a": {}, "b": {"model.kernel_size": 7}})
+    assert [item.config(row).model.pretrained_backbone for row in item.rows] == [False, False]
+    item = make({"a": {}, "b": {"assigner.kind": "simota"}})
+    assert [item.config(row).model.pretrained_backbone for row in item.rows] == [True, True]
+
+
+def test_epochs_given_alone_scale_the_weak_ones_of_a_row_on_every_budget():
+    item = make({"all weak": {"train.epochs": 6, "train.weak_epochs": 6}, "none": {"train.weak_epochs": 0}, "own": {}})
+    found = {row: item.config(row, "paper", {"train.epochs": 12}).train.weak_epochs for row in ("none", "own")}
+    assert found == {"none": 0, "own": 1}
+    assert make({"a": {}, "b": {"model.kernel_size": 7}}).config("a", "laptop", {"train.epochs": 8}).train.weak_epochs == 8
+
+
+def test_rate_left_alone_follows_a_batch_that_is_changed_on_top():
+    item = make({"a": {}, "b": {"model.kernel_size": 7}})
+    assert item.config("a", "paper", {"train.batch_size": 64}).train.lr == pytest.approx(0.001)
 
 
 def test_sizes_shrink_by_one_factor_and_stay_apart():

@@ -46,7 +46,7 @@ from made_sets import (
     write_set,
 )
 
-SHORT = {"train.epochs": 1, "train.weak_epochs": 1}
+SHORT = {"train.epochs": 1}  # and that one weak, where there are two stages
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +422,7 @@ def test_other_tasks_run_from_generated_data_to_a_record_and_back(task, tmp_path
     else:
         generate_aerial(tmp_path / "data", train=6, val=3, size=96, progress=False)
     settings = {name: value for name, value in TINY.items() if not (task == "rotated" and "cache" in name)}
-    settings |= {"task": task, "model.size": "tiny", **SHORT, **find_data(tmp_path / "data", task)}
+    settings |= {"task": task, "model.size": "tiny", "data.repeat": 4, **SHORT, **find_data(tmp_path / "data", task)}
     config = with_overrides(ExperimentConfig(), settings)
     record = run(config, tmp_path / "run", device="cpu", reporter=Recorder())
     assert record.model == {"instance": "rtmdet-ins-tiny", "rotated": "rtmdet-r-tiny"}[task]

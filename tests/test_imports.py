@@ -27,6 +27,7 @@ FLOORS = {
     "other_names": 0,
     "config": 0,
     "presets": 0,
+    "recipes": 0,
     "schema": 0,
     "structures": 0,
     "distributed": 0,

@@ -71,10 +71,6 @@ def test_only_the_larger_sizes_exponentiate_distances():
     assert {size for size in SIZES if SIZES[size].exp_on_reg} == {"m", "l", "x"}
 
 
-def test_only_the_smaller_sizes_start_from_imagenet():
-    assert {size for size in PAPER_SIZES if SIZES[size].imagenet_init} == {"tiny", "s"}
-
-
 def test_augmentation_columns_are_the_published_ones():
     for size in PAPER_SIZES:
         row = SIZES[size]
@@ -216,6 +212,9 @@ def test_resolving_twice_changes_nothing_more():
 @pytest.mark.parametrize(
     ("task", "batch_size", "accumulate", "lr"),
     [
+        ("detection", None, 1, 0.004),
+        ("detection", None, 2, 0.008),
+        ("rotated", None, 1, 0.00025),
         ("detection", 256, 1, 0.004),
         ("detection", 128, 1, 0.002),
         ("detection", 32, 1, 0.0005),
@@ -282,7 +281,7 @@ def test_views_that_cannot_be_are_refused_in_one_sentence(task, own, words):
 
 def test_more_weak_epochs_than_epochs_are_refused_with_both_numbers():
     with pytest.raises(SettingError, match=r"train.weak_epochs is 20, but must be at most train.epochs, which is 12"):
-        resolve(with_overrides(ExperimentConfig(), {"train.epochs": 12}))
+        resolve(with_overrides(ExperimentConfig(), {"train.epochs": 12, "train.weak_epochs": 20}))
 
 
 def test_weak_epochs_alone_are_allowed():

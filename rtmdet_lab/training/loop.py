@@ -30,6 +30,7 @@ from rtmdet_lab.half_precision import slowdown_note
 from rtmdet_lab.layers.batch_norm import synchronise_norm
 from rtmdet_lab.models.checkpoints import read_checkpoint, save_weights
 from rtmdet_lab.presets import TASK_PREFIX
+from rtmdet_lab.recipes import describe_stages
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.training.evaluate import iter_batches, make_val_loader, run_evaluation
 from rtmdet_lab.training.interrupt import InterruptRequest, StopWaiting, TrainingInterrupted
@@ -40,7 +41,7 @@ from rtmdet_lab.training.schedule import is_validated
 from rtmdet_lab.training.stages import Stage, open_cache, plan_stages, training_order
 from rtmdet_lab.training.state import BufferCopy, has_state, read_state
 from rtmdet_lab.training.step import first_state, forward_backward, set_training, update_weights
-from rtmdet_lab.training.weights import BEST_NAME, KEPT_NAME, LAST_NAME, load_scored
+from rtmdet_lab.training.weights import BEST_NAME, KEPT_NAME, LAST_NAME, load_scored, starting_weights
 
 GPU_CHECK_INTERVAL = 20  # batches between looks at the loss: each look waits for the device
 
@@ -163,8 +164,10 @@ class _Run:
     ) -> list[dict[str, Any]]:
         state, epochs = self.state, self.config.train.epochs
         images = len(self.train_source)
+        weights = starting_weights(self.config).source
         title = (
             f"training {TASK_PREFIX[self.task.name]}{self.config.model.size} on {images} images of {self.train_source.title}"
+            f"{f', starting from {weights}' if weights else ''}; {describe_stages(self.config)}"
         )
         self.reporter.start(epochs, self.batches, state.epoch, title)
         slow = slowdown_note(self.device, self.config.train.amp, "--set train.amp=off is faster")

@@ -14,8 +14,8 @@ from rtmdet_lab.errors import SettingError
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.paper_items import SCORES, compare_static, experiment_names, load_experiment
 from rtmdet_lab.presets import resolve
-from rtmdet_lab.recipes import starting_weights
 from rtmdet_lab.training.schedule import is_validated
+from rtmdet_lab.training.weights import starting_weights
 
 NAMES = experiment_names()
 # The reasons printed numbers may differ, each reviewed: what is not in here must agree.
@@ -179,7 +179,7 @@ def test_rotated_rows_are_the_published_recipe_with_both_scores():
         train = config.train
         assert (train.epochs, train.weak_epochs, train.batch_size, train.lr) == (36, 0, 8, 0.00025)
         assert (config.augment.input_size, config.test.input_size) == (1024, 1024)
-        assert starting_weights(config) == f"cspnext-{row}-imagenet"
+        assert starting_weights(config).source == f"cspnext-{row}-imagenet"
     assert (item.published["tiny"]["AP"], item.published["tiny"]["AP50"]) == ("47.37", "75.36")
     mixed = item.config("l, mosaic and mixup").train
     assert (mixed.epochs, mixed.weak_epochs) == (100, 10)

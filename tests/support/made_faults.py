@@ -46,7 +46,7 @@ class Place:
 
     def train(self, *settings: str, model: str = "rtmdet-nano", data: Any = None, more: Sequence[Any] = ()) -> list[Any]:
         """Returns the call that would train a network for an epoch."""
-        changes = ["--set", "train.epochs=1", "train.weak_epochs=1", "train.workers=0", *settings]
+        changes = ["--set", "train.epochs=1", "train.workers=0", *settings]
         return [
             *("train", "--model", model, "--data", data or self.data, "--out", self.out / "run"),
             *("--device", "cpu", "--progress", "silent", *more, *changes),

@@ -22,7 +22,6 @@ TINY = {
     "augment.mosaic_cache": 6,
     "augment.mixup_cache": 4,
     "train.epochs": 2,
-    "train.weak_epochs": 1,
     "train.batch_size": 4,
     "train.val_interval": 1,
     "train.lr": 0.001,

@@ -62,7 +62,7 @@ def test_recipes_of_rotated_boxes_have_one_stage_or_two():
         config = with_overrides(ExperimentConfig(task="rotated"), {"train.epochs": 5, **changes})
         return plan_stages(resolve(config), Turned(4))
 
-    (plain,) = stages(**{"train.weak_epochs": 20})
+    (plain,) = stages()
     assert (plain.name, plain.epochs) == ("plain", 5)
     assert plain.pipeline.transforms[2].quarter_turn_classes == (3, 1)
     mixing = stages(**{"train.weak_epochs": 2, "augment.rotated_recipe": "mixing"})
