@@ -36,7 +36,7 @@ SMALL = {
     "test.input_size": 64,
 }
 INSTANCE = {"task": "instance"}
-ROTATED = {"task": "rotated", "augment.mosaic_cache": None, "augment.mixup_cache": None}
+ROTATED = {"task": "rotated", "augment.mosaic_cache": None, "augment.mixup_cache": None, "train.weak_epochs": None}
 MIXING = {"task": "rotated", "augment.rotated_recipe": "mixing"}
 TTA = {"test.tta": True}
 SGD = {"train.optimizer": "sgd"}
