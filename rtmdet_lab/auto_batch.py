@@ -28,6 +28,7 @@ from rtmdet_lab.training.ema import ModelEMA
 from rtmdet_lab.training.evaluate import autocast
 from rtmdet_lab.training.memory import OutOfMemory, explain_memory, training_advice
 from rtmdet_lab.training.optim import build_optimizer
+from rtmdet_lab.training.processes import require_processes
 from rtmdet_lab.training.stages import plan_stages
 from rtmdet_lab.training.state import saved_config
 from rtmdet_lab.transforms.base import Sample
@@ -64,6 +65,7 @@ def planned_config(
         OutOfMemory: not even one image per process fits.
         DataError: a batch that was asked for is larger than the training set.
     """
+    require_processes(processes)
     if world_size() > 1:  # every process would measure beside the others
         return config
     resolved = resolve(config)

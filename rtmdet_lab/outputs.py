@@ -55,10 +55,18 @@ def require_output(path: Path, kind: str, inputs: Collection[tuple[int, int]] = 
 
 def require_outputs(outputs: Mapping[Path, str], inputs: Iterable[Path] = ()) -> None:
     """Checks all files of a call at once, before its work; ``outputs``: path -> kind of result."""
-    found = [path.stat() for path in inputs if path.exists()]
-    used = {(one.st_dev, one.st_ino) for one in found}
+    used = {_identity(path) for path in inputs} - {None}
     for path, kind in outputs.items():
         require_output(path, kind, used)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Returns the device and number of a file; None where there is none, which whoever reads it says better."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def write_output(path: Path, kind: str, data: bytes | Callable[[BinaryIO], None]) -> None:

@@ -24,7 +24,7 @@ from rtmdet_lab.cli.common import (
     write_result,
 )
 from rtmdet_lab.errors import SettingError
-from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.escaping import for_file_name, for_terminal, say
 from rtmdet_lab.outputs import require_outputs
 
 DRAWING, SUBMISSION = "drawing of detections", "submission"
@@ -136,8 +136,9 @@ def drawing_names(paths: Sequence[Path]) -> list[str]:
     seen: Counter[str] = Counter()
     names = []
     for path in paths:
-        seen[path.stem] += 1
-        names.append(f"{path.stem}.png" if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}.png")
+        stem = for_file_name(path.stem)
+        seen[stem] += 1
+        names.append(f"{stem}.png" if seen[stem] == 1 else f"{stem}-{seen[stem]}.png")
     return names
 
 

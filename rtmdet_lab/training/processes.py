@@ -35,6 +35,12 @@ class ProcessError(UserError, RuntimeError):
     """A process of the training ended without saying why."""
 
 
+def require_processes(processes: int) -> None:
+    """Raises SettingError unless there is at least one process."""
+    if processes < 1:
+        raise SettingError(f"num_processes is {processes}, but must be at least 1")
+
+
 def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter: Reporter) -> None:
     """Runs ``python -m rtmdet_lab.worker`` on several processes and returns when all have done their work.
 
@@ -48,8 +54,7 @@ def run_processes(work: dict[str, Any], out_dir: Path, processes: int, reporter:
         TrainingInterrupted: a signal; the state was saved.
         ProcessError: a process was killed more often than it is restarted, or broke.
     """
-    if processes < 1:
-        raise SettingError(f"num_processes is {processes}, but must be at least 1")
+    require_processes(processes)
     require_writable(out_dir)
     threads = os.environ.get("OMP_NUM_THREADS") or str(max((os.cpu_count() or 1) // processes, 1))
     with tempfile.TemporaryDirectory() as folder, (out_dir / LOG_NAME).open("ab") as log:

@@ -84,10 +84,20 @@ def test_malformed_detections_are_refused_with_their_file(broken, tmp_path):
     assert_one_sentence(failure.value, "result")
 
 
+def with_outlines(annotations: Path) -> dict:
+    """Gives every object of an annotation file the outline of its box; returns the content."""
+    truth = json.loads(annotations.read_text())
+    for one in truth["annotations"]:
+        x, y, width, height = one["bbox"]
+        one["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    annotations.write_text(json.dumps(truth))
+    return truth
+
+
 def test_masks_are_read_as_run_lengths(tmp_path):
     write_split(tmp_path, "val", 2)
     annotations = tmp_path / "annotations" / "instances_val.json"
-    truth = json.loads(annotations.read_text())
+    truth = with_outlines(annotations)
     size = truth["images"][0]["height"], truth["images"][0]["width"]
     mask = np.zeros(size, dtype=np.uint8)
     mask[10:20, 10:30] = 1

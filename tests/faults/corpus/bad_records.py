@@ -67,6 +67,21 @@ def found(results: Any) -> Callable[[Place], list[Any]]:
     return make
 
 
+def masked(results: Any) -> Callable[[Place], list[Any]]:
+    """Returns what opens a file of detections on the good set, its objects with outlines."""
+
+    def make(place: Place) -> list[Any]:
+        truth = json.loads((place.data / "annotations" / "instances_val.json").read_text())
+        for one in truth["annotations"]:
+            x, y, width, height = one["bbox"]
+            one["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+        annotations = place.file("outlined.json", truth)
+        file = place.file("found.json", results)
+        return ["browse", "--predictions", file, "--images", place.data / "val", "--annotations", annotations, "--no-app"]
+
+    return make
+
+
 def turned(results: Any) -> Callable[[Place], list[Any]]:
     def make(place: Place) -> list[Any]:
         file = place.file("found.json", results)
@@ -109,12 +124,12 @@ RECORDS: list[tuple[str, Callable[[Place], Any], tuple[str, ...]]] = [
     (
         "whose classes are a number",
         browsed(lambda content: content["config"]["data"].update(classes=3)),
-        ("results.json", "'classes'", "expected a list"),
+        ("results.json", "data.classes", "expected a list"),
     ),
     (
         "whose images are a number",
         browsed(lambda content: content["config"]["data"].update(val_images=3)),
-        ("results.json", "'val_images'", "expected text"),
+        ("results.json", "data.val_images", "expected text"),
     ),
     (
         "whose images are gone",
@@ -146,9 +161,11 @@ RESULTS: list[tuple[str, Any, tuple[str, ...]]] = [
     ("without score", [{name: KNOWN[name] for name in KNOWN if name != "score"}], ("number 1", "no score")),
     ("whose score is text", [KNOWN | {"score": "high"}], ("number 1", "score 'high'", "finite number")),
     ("whose score is no number", "[" + json.dumps(KNOWN | {"score": float("nan")}) + "]", ("score nan", "finite number")),
-    ("whose score is past floats", [KNOWN | {"score": 10**400}], ("number 1", "finite number")),
+    ("whose score is past floats", [KNOWN | {"score": 10**400}], ("401 characters", "line 1")),
     ("whose box has three numbers", [KNOWN | {"bbox": [1, 2, 3]}], ("bbox [1, 2, 3]", "four finite numbers")),
     ("whose box is null", [KNOWN | {"bbox": None}], ("bbox None", "four finite numbers")),
+]
+MASKED: list[tuple[str, Any, tuple[str, ...]]] = [
     ("whose mask is a number", [KNOWN | {"segmentation": 5}], ("number 1", "compressed run lengths")),
 ]
 TURNED: list[tuple[str, Any, tuple[str, ...]]] = [
@@ -262,6 +279,7 @@ def folder_named(place: Place) -> Path:
 CASES = [
     *(Case(f"record {name}", make, words) for name, make, words in RECORDS),
     *(Case(f"detections {name}", found(results), words) for name, results, words in RESULTS),
+    *(Case(f"detections {name}", masked(results), words) for name, results, words in MASKED),
     *(Case(f"rotated detections {name}", turned(results), words) for name, results, words in TURNED),
     *(
         Case(f"experiment {name}", lambda place, text=text: listed(place, place.file("own.py", text)), words)

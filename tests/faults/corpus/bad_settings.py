@@ -76,7 +76,7 @@ OPTIONS: list[tuple[str, Callable[[Place], list[Any]], tuple[str, ...]]] = [
     ("overlap above the tile", predicted("--tile", 64, "--overlap", 64), ("test.overlap", "less than")),
     ("overlap below zero", predicted("--tile", 64, "--overlap", -1), ("test.overlap is -1", "zero or more")),
     ("device that does not exist", predicted("--device", "tpu"), ("'tpu'", "auto, cpu or cuda")),
-    ("classes that are too few", predicted("--classes", "one"), ("2 class(es)", "1 are named")),
+    ("class that the weights do not have", predicted("--classes", "one"), ("no class 'one'", "'wide', 'tall'")),
     (
         "submission of upright boxes",
         lambda place: place.predict(more=["--submission", place.out / "a.zip"]),
@@ -94,7 +94,7 @@ OPTIONS: list[tuple[str, Callable[[Place], list[Any]], tuple[str, ...]]] = [
         lambda place: place.predict(more=["--out", place.file("a", "")]),
         ("cannot write", "/a/"),
     ),
-    ("result into a folder", lambda place: place.predict(more=["--json", place.bad]), ("cannot write", "bad")),
+    ("result into a folder", lambda place: place.predict(more=["--json", place.bad]), ("bad is a folder", "name a file")),
     (
         "drawing of an unknown kind",
         lambda place: place.score(place.data / "annotations/instances_val.json", None, "--curves", place.out / "a.xyz"),

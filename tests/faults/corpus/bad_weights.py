@@ -296,7 +296,7 @@ def named_pipe(place: Place) -> Path:
 OWN: list[tuple[str, Callable[[Place], Any], tuple[str, ...]]] = [
     ("file that does not exist", lambda place: place.bad / "gone.pth", ("gone.pth", "does not exist")),
     ("name that is not published", lambda place: "rtmdet-tny-coco", ("did you mean 'rtmdet-tiny-coco'",)),
-    ("folder", folder, ("is a folder", "name a weight file in it")),
+    ("folder", folder, ("holds no weights", "name a run folder or a weight file")),
     ("named pipe", named_pipe, ("pipe.pth", "name a file")),
     ("device", lambda place: "/dev/zero", ("/dev/zero", "name a file")),
     ("name longer than names can be", lambda place: "w" * 300 + ".pth", ("cannot read", "www")),
@@ -306,7 +306,7 @@ OWN: list[tuple[str, Callable[[Place], Any], tuple[str, ...]]] = [
     ("description with a long number", described({"classes": "1" * 9999}), ("own.safetensors", "damaged metadata")),
     ("description that is a list", described({"config": "[1]"}), ("own.safetensors", "not a mapping")),
     ("classes that are numbers", described({"classes": "[1, 2]"}), ("own.safetensors", "not a list of names")),
-    ("three classes for two", described({"classes": '["a", "b", "c"]'}), ("2 class(es)", "3 are named")),
+    ("three classes for two", described({"classes": '["a", "b", "c"]'}), ("2 class(es)", "names 3")),
     ("setting that does not exist", configured(model__kernl=5), ("cannot use", "model.kernl")),
     ("setting of another type", configured(model__kernel_size="5"), ("cannot use", "whole number")),
     ("kernel of a billion", configured(model__kernel_size=10**9 + 1), ("cannot use", "model.kernel_size")),
