@@ -19,6 +19,7 @@ from rtmdet_lab.data.loaders import PipelineDataset, SampleKey, Source, collate
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.training.evaluate import autocast
+from rtmdet_lab.training.memory import require_memory_for_classes
 from rtmdet_lab.training.report import minutes
 from rtmdet_lab.training.stages import plan_stages
 from rtmdet_lab.transforms.normalize import normalize
@@ -73,6 +74,7 @@ def measure(config: ExperimentConfig, source: Source, device: torch.device) -> F
 
     Raises:
         DataError: images that cannot be read.
+        OutOfMemory: the scores of one image alone do not fit.
     """
     random = torch.get_rng_state()
     try:
@@ -93,6 +95,7 @@ def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> 
     load_s = (time.monotonic() - begin) / len(samples)
     batch = collate([(max(samples, key=lambda one: len(one[1]["labels"])), [], None)])
 
+    require_memory_for_classes(config.model.num_classes, 1, config.augment.input_size, device)
     task = build_task(config)
     model = task.model.to(device).train()
     if config.train.channels_last:
