@@ -12,7 +12,7 @@ from typing import Any
 from rtmdet_lab.config import AugmentConfig, ExperimentConfig, LossConfig, ModelConfig, Sharing, Size, TaskName, TestConfig
 from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.other_names import meant_model
-from rtmdet_lab.recipes import recipe_of, resolve_train
+from rtmdet_lab.recipes import published_recipe, recipe_of, resolve_train
 
 STRIDES = (8, 16, 32)
 STEM_AND_STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # before scaling with the width multiplier
@@ -138,6 +138,8 @@ def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detecti
             recipe = "the plain recipe" if plain else "the recipe"
             remedy = "set augment.rotated_recipe to mixing, too" if plain and item.name != "flip_prob" else "leave it alone"
             raise SettingError(f"augment.{item.name} has no part in {recipe} of the task {task}: {remedy}")
+    if config.input_size is None:
+        config = dataclasses.replace(config, input_size=published_recipe(task, size, config.rotated_recipe).input_size)
     if plain:
         return config
     preset = SIZES[size]
@@ -207,8 +209,6 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         )
     augment, test = resolve_augment(config.augment, config.model.size, config.task), resolve_test(config.test, config.task)
     recipe = recipe_of(config)
-    if augment.input_size is None:
-        augment = dataclasses.replace(augment, input_size=recipe.input_size)
     if test.input_size is None:
         test = dataclasses.replace(test, input_size=test.tile or augment.input_size)
     model, train = resolve_model(config.model, config.task), resolve_train(config.train, recipe)

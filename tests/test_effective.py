@@ -16,6 +16,7 @@ from rtmdet_lab.effective.stimuli import DrawnSource
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.presets import resolve
 from rtmdet_lab.tasks import detection
+from rtmdet_lab.tasks.factory import DECODERS
 from rtmdet_lab.training import stages, step
 from rtmdet_lab.transforms import geometric
 
@@ -325,15 +326,16 @@ FORGOTTEN = [
     ("train.val_interval", 3, outcomes, "is_validated"),
     ("model.kernel_size", 9, detection, "RTMDet"),
     ("model.exp_on_reg", True, detection, "RTMDet"),
-    ("test.nms_iou", 0.3, detection, "decode_boxes"),
-    ("test.score_threshold", 0.3, detection, "decode_boxes"),
-    ("test.max_per_image", 20, detection, "decode_boxes"),
+    ("test.nms_iou", 0.3, DECODERS, "detection"),
+    ("test.score_threshold", 0.3, DECODERS, "detection"),
+    ("test.max_per_image", 20, DECODERS, "detection"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "place", "functions"), FORGOTTEN, ids=[f"{one[0]}" for one in FORGOTTEN])
 def test_builder_that_forgets_a_setting_is_caught(name, value, place, functions, monkeypatch):
-    assert check({name: value})
+    base = {"train.lr": 0.001} if name == "train.optimizer" else {}  # left alone, the rate is that of the optimizer
+    assert check({name: value}, **base)
     leaf = name.rpartition(".")[2]
     for function in functions.split():
         if isinstance(place, dict):
@@ -341,7 +343,7 @@ def test_builder_that_forgets_a_setting_is_caught(name, value, place, functions,
         else:
             monkeypatch.setattr(place, function, forgetting(getattr(place, function), leaf))
     with pytest.raises(SettingError, match=f"'{name}' changes nothing"):
-        check({name: value})
+        check({name: value}, **base)
 
 
 def test_transform_that_forgets_its_own_setting_is_caught(monkeypatch):

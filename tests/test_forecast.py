@@ -46,8 +46,9 @@ def test_forecast_is_near_the_peak_of_a_step():
 
 
 def test_measuring_leaves_the_random_state_alone():
+    config = make_task().config
     before = torch.get_rng_state()
-    forecast = measure(make_task().config, Squares(8), CPU)
+    forecast = measure(config, Squares(8), CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert min(forecast.fixed, forecast.per_image, forecast.learn_s, forecast.load_s) > 0
 

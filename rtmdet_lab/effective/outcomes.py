@@ -19,9 +19,9 @@ from rtmdet_lab.data.loaders import PipelineDataset, Source
 from rtmdet_lab.effective.detections import detections_differ
 from rtmdet_lab.effective.stimuli import CLASSES, DrawnSource, drawn_predictions, drawn_targets
 from rtmdet_lab.tasks.factory import build_task
-from rtmdet_lab.training.schedule import is_validated, lr_factor
+from rtmdet_lab.training.schedule import is_validated
 from rtmdet_lab.training.stages import plan_stages, training_order
-from rtmdet_lab.training.step import first_state, forward_backward, set_training, update_weights
+from rtmdet_lab.training.step import first_state, forward_backward, learning_rate, set_training, update_weights
 from rtmdet_lab.training.weights import scored_epochs, starting_weights
 from rtmdet_lab.transforms.normalize import normalize
 
@@ -58,7 +58,7 @@ def _plan(config: ExperimentConfig, length: int) -> Any:
     train = config.train
     batches = len(training_order(config, length))
     steps = train.epochs * math.ceil(batches / train.accumulate)
-    rates = [lr_factor(step, steps, train) for step in {*range(min(steps, 5000)), *range(0, steps, steps // 5000 + 1)}]
+    rates = [learning_rate(train, step, steps) for step in {*range(min(steps, 5000)), *range(0, steps, steps // 5000 + 1)}]
     stages = [(stage.name, stage.epochs) for stage in plan_stages(_without_data(config), _drawn_source(config, length))]
     validated = [epoch for epoch in range(train.epochs) if is_validated(epoch, train)]
     return starting_weights(config), batches, steps, rates, stages, validated, scored_epochs(train)

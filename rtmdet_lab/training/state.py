@@ -19,6 +19,7 @@ from rtmdet_lab.config import ExperimentConfig, differences, from_dict, to_dict
 from rtmdet_lab.errors import CheckpointError, StorageError, shortened
 from rtmdet_lab.files import write_atomic
 from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
+from rtmdet_lab.presets import resolve
 from rtmdet_lab.schema import Count, EpochRecord, Mapped, Number, require
 from rtmdet_lab.training.ema import ModelEMA
 
@@ -300,7 +301,7 @@ def _read_whole(path: Path) -> dict[str, Any]:
     try:
         content = read_tensors(path, foreign=False)
         require(StateContent, content, "it is no state")
-        content["config"] = from_dict(content["config"])
+        content["config"] = resolve(from_dict(content["config"]))
     except UnreadableFile as error:
         raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # a damaged file may raise anything

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.config import ExperimentConfig
+from rtmdet_lab.config import ExperimentConfig, TrainConfig
 from rtmdet_lab.distributed import world_size
 from rtmdet_lab.errors import SettingError
 from rtmdet_lab.layers.batch_norm import set_norm_eval
@@ -72,10 +72,15 @@ def _refuse_single_values(model: nn.Module, images: Tensor) -> None:
         )
 
 
+def learning_rate(train: TrainConfig, step: int, total_steps: int) -> float:
+    """Returns the learning rate of an optimizer step (from 0) of a run."""
+    return train.lr * lr_factor(step, total_steps, train)
+
+
 def update_weights(state: TrainState, total_steps: int) -> float:
     """Updates weights and average from the gradients; returns the learning rate that was used."""
     train = state.config.train
-    lr = train.lr * lr_factor(state.step, total_steps, train)
+    lr = learning_rate(train, state.step, total_steps)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     if train.grad_clip is not None:

@@ -326,7 +326,7 @@ def test_stages_of_the_rotated_task(tmp_path):
         photograph(255, 200, seed=number).save(tmp_path / "images" / f"{number}.jpg")
         (tmp_path / "labels" / f"{number}.txt").write_text("20 20 120 20 120 200 20 200 ship 0\n")
     source = DotaDataset(tmp_path / "images", tmp_path / "labels", training=True)
-    (plain,) = plan_stages(config(task="rotated"), source)
+    (plain,) = plan_stages(config(task="rotated", **{"train.weak_epochs": None}), source)
     assert plain.source.reading.side == SIZE
     mixing = plan_stages(config(task="rotated", **{"augment.rotated_recipe": "mixing"}), source)
     assert [one.source.reading.side for one in mixing] == [2 * SIZE] * 2

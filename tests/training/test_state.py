@@ -16,6 +16,7 @@ from torch import nn
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import CheckpointError, StorageError
 from rtmdet_lab.models import safe_pickle
+from rtmdet_lab.presets import resolve
 from rtmdet_lab.training.ema import ModelEMA
 from rtmdet_lab.training.state import EARLIER_NAME, STATE_NAME, TrainState, has_state, read_state, saved_config
 
@@ -29,7 +30,7 @@ SPEED = {"seconds": 1.0, "images_per_s": 8.0}
 def state(tmp_path):
     """A state saved three times, after 1, 2 and 3 epochs."""
     model = nn.Linear(40, 30)
-    made = TrainState(ExperimentConfig(), model, None, torch.optim.AdamW(model.parameters()), None)
+    made = TrainState(resolve(ExperimentConfig()), model, None, torch.optim.AdamW(model.parameters()), None)
     for epoch in (1, 2, 3):
         made.epoch = epoch
         made.history.append({"epoch": epoch - 1, "stage": "strong", "step": 0, "lr": 0.0, "losses": {}, **SPEED})
@@ -39,7 +40,7 @@ def state(tmp_path):
 
 def read(folder: Path, **changes) -> tuple[dict, list[str]]:
     notes = []
-    return read_state(folder, with_overrides(ExperimentConfig(), changes), notes.append), notes
+    return read_state(folder, resolve(with_overrides(ExperimentConfig(), changes)), notes.append), notes
 
 
 def cut_short(path: Path) -> None:
@@ -131,7 +132,7 @@ def test_other_settings_are_refused_and_those_that_do_not_matter_are_not(tmp_pat
 
 
 def test_config_of_a_run_is_that_of_its_newest_whole_state(tmp_path, state):
-    assert saved_config(tmp_path) == ExperimentConfig()
+    assert saved_config(tmp_path) == resolve(ExperimentConfig())
     state.config = dataclasses.replace(state.config, seed=5)
     state.save(tmp_path)
     assert saved_config(tmp_path).seed == 5
@@ -175,7 +176,7 @@ EPOCH = {
 def trained(folder: Path) -> TrainState:
     """A run of one epoch with averaged weights, saved."""
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    own = TrainState(ExperimentConfig(), model, ModelEMA(model), torch.optim.AdamW(model.parameters()), None)
+    own = TrainState(resolve(ExperimentConfig()), model, ModelEMA(model), torch.optim.AdamW(model.parameters()), None)
     model(torch.ones(2, 4)).sum().backward()
     own.optimizer.step()
     own.epoch, own.step, own.history, own.best = 1, 2, [EPOCH], 0.5
@@ -214,7 +215,7 @@ def test_every_field_of_a_state_is_taken_over_or_refused_in_a_sentence(tmp_path,
             continue
         torch.save(with_value(content, place, value), tmp_path / STATE_NAME)
         try:
-            own.restore(read_state(tmp_path, ExperimentConfig(), misfit=own.misfit))
+            own.restore(read_state(tmp_path, resolve(ExperimentConfig()), misfit=own.misfit))
         except CheckpointError as error:
             assert_one_sentence(error, str(tmp_path))
             continue
@@ -232,5 +233,5 @@ def test_state_of_another_network_gives_the_one_before_it(tmp_path):
     content["model"]["0.weight"] = torch.zeros(3, 5)
     torch.save(content, tmp_path / STATE_NAME)
     notes = []
-    assert read_state(tmp_path, ExperimentConfig(), notes.append, own.misfit)["name"] == EARLIER_NAME
+    assert read_state(tmp_path, resolve(ExperimentConfig()), notes.append, own.misfit)["name"] == EARLIER_NAME
     assert_one_sentence(*notes, "model.0.weight", "another network", EARLIER_NAME)
