@@ -60,11 +60,16 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0 done, 1 problems found, 2 a mistake in the call or input, 128 + signal."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without the letters of a name shows them as numbers
+            stream.reconfigure(errors="backslashreplace")
     args = read_arguments(list(sys.argv[1:] if arguments is None else arguments))
     try:
         with _warnings_in_one_line(args.verb), ending_in_order():
             check_outputs(args)
-            return args.run(args) or 0
+            code = args.run(args) or 0
+            sys.stdout.flush()  # a full disk shows here, not in a trace at the end of the program
+            return code
     except UserError as error:
         say(f"rtmdet-lab {args.verb}: {as_sentence(error)}", file=sys.stderr)
         return USAGE_ERROR
@@ -72,8 +77,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"\nrtmdet-lab {args.verb}: {for_terminal(error) or 'stopped'}", file=sys.stderr)
         return getattr(error, "exit_code", 130)
     except BrokenPipeError:  # the reader of a pipe went away, for example `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end_output()
         return 0
+    except OSError as error:  # of a path that no reader has looked at: too long, not to be entered, on a disk that fails
+        say(f"rtmdet-lab {args.verb}: {as_sentence(_StorageTrouble(error))}", file=sys.stderr)
+        if error.filename is None:
+            _end_output()
+        return USAGE_ERROR
+    except MemoryError as error:
+        wanted = f" ({for_terminal(error)})" if str(error) else ""
+        say(f"rtmdet-lab {args.verb}: the memory of the machine is not enough{wanted}: lower batch or size", file=sys.stderr)
+        return USAGE_ERROR
+
+
+class _StorageTrouble(UserError):
+    """An error of the operating system as a sentence: what, where, what to do."""
+
+    def __init__(self, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        if error.filename is None:
+            super().__init__(f"cannot write what it prints ({reason}): free some space, or print elsewhere")
+        else:
+            super().__init__(f"cannot use {os.fsdecode(error.filename)} ({reason}): name another path, or mend that one")
+
+
+def _end_output() -> None:
+    """Has what is still to be printed go nowhere, so that the end of the program does not try again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -175,3 +175,53 @@ def test_reader_that_goes_away_is_no_error():
     assert child.wait(timeout=120) == 0
     assert "BrokenPipe" not in err
     assert "Traceback" not in err
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "check", LONG, LONG),
+        ("data", "generate", LONG),
+        ("data", "split", LONG, LONG, "out"),
+        ("report", "kernel_size", "--results", LONG, "--out", LONG),
+        ("sweep", f"{LONG}.py"),
+        ("browse", LONG, "--no-app"),
+        ("notebook", f"{LONG}.ipynb"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2])[:20],
+)
+def test_path_that_no_file_system_takes_is_a_sentence(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rtmdet-lab {arguments[0]}: ")
+    assert LONG[:50] in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_standard_output_is_a_sentence():
+    command = [sys.executable, "-m", "rtmdet_lab.cli", "models"]
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1)
+    assert "No space left on device" in ended.stderr
+
+
+def test_terminal_without_the_letters_of_a_name_shows_them_as_numbers(tmp_path):
+    command = [sys.executable, "-m", "rtmdet_lab.cli", "data", "check", str(tmp_path), "\u732b.json"]
+    plain = os.environ | {"PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=plain)
+    assert ended.returncode == 2
+    assert ended.stderr == "rtmdet-lab data: no annotation file \\u732b.json: the file does not exist\n"
+
+
+def test_memory_that_cannot_be_had_is_a_sentence(capsys, monkeypatch, tmp_path):
+    def run(args):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr("rtmdet_lab.cli.models.run", run)
+    assert main(["models"]) == 2
+    assert "memory of the machine is not enough (Unable to allocate 9 TiB)" in capsys.readouterr().err
