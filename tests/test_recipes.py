@@ -278,7 +278,7 @@ def test_recipe_tables_of_the_document_say_the_same():
 def test_recipe_with_mosaic_and_mixup_of_rotated_boxes_takes_longer():
     config = full("rtmdet-r-l", **{"augment.rotated_recipe": "mixing"})
     train = config.train
-    assert (train.epochs, train.weak_epochs, train.batch_size, train.lr, train.val_interval) == (100, 10, 8, 0.00025, 20)
+    assert (train.epochs, train.weak_epochs, train.batch_size, train.lr, train.val_interval) == (100, 10, 8, 0.00025, 34)
     assert (config.augment.mosaic_cache, config.augment.mixup_cache, config.augment.resize_range) == (40, 20, (0.1, 2.0))
     assert config.model.pretrained_backbone is True
 

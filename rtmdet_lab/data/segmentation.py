@@ -10,6 +10,7 @@ import numpy as np
 from rtmdet_lab.data.plausibility import AGREEMENT, disagreement
 from rtmdet_lab.fields import MAX_COORDINATE, is_number
 from rtmdet_lab.geometry.masks import Polygons, decode_segmentation
+from rtmdet_lab.geometry.run_lengths import unpack_counts
 from rtmdet_lab.geometry.tracing import mask_to_polygons
 
 
@@ -81,9 +82,10 @@ def _run_length_problem(segmentation: Mapping[str, Any], size: tuple[int, int] |
     if size is not None and tuple(own) != tuple(size):
         return f"has run lengths of size {own}, but its image has {list(size)}"
     if isinstance(counts, str):
-        counts = _unpacked(counts)
-        if counts is None:
+        unpacked, _, damaged = unpack_counts([counts])
+        if damaged[0]:
             return "has compressed run lengths that cannot be unpacked"
+        counts = unpacked.tolist()
     if not all(type(count) is int and count >= 0 for count in counts):
         return "has run lengths that are not whole numbers"
     if sum(counts) != own[0] * own[1]:
@@ -140,31 +142,9 @@ def _run_length_box(segmentation: Mapping[str, Any]) -> tuple[float, float, floa
 
 def _counts(segmentation: Mapping[str, Any]) -> list[int]:
     counts = segmentation.get("counts")
-    counts = _unpacked(counts) if isinstance(counts, str) else counts
+    if isinstance(counts, str):
+        counts, _, damaged = unpack_counts([counts])
+        counts = None if damaged[0] else counts.tolist()
     if not isinstance(counts, list):
         raise ValueError("no run lengths")
     return counts
-
-
-def _unpacked(text: str) -> list[int] | None:
-    """Returns the counts in COCO's compressed text, None where a character is none of its own or a number has no end.
-
-    A character holds five bits, lowest first, above 48; bit 5 says that more follow, bit 4 of the last is the sign. From
-    the fourth count on, the difference to the last but one is kept. pycocotools decodes a text that is too short without
-    a word and leaves the other pixels as they were in memory.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for letter in text:
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64 or shift > 60:
-            return None
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    return None if shift else counts

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rtmdet_lab.errors import DataError
 from rtmdet_lab.fields import MAX_COORDINATE, box, flag, number
 from rtmdet_lab.files import read_json
+from rtmdet_lab.geometry.run_lengths import unfit_masks
 
 _FIELDS = {"bbox": "bbox", "segm": "segmentation"}  # what is scored, by kind
+_MASKS_AT_ONCE = 1000  # more leave the processor's cache
 
 
 def read_truth(source: Any, kinds: Sequence[str]) -> Mapping[str, Any]:
@@ -85,7 +89,23 @@ def read_results(source: Any, truth: Mapping[str, Any], kinds: Sequence[str]) ->
         problem = _problem(one, sizes, categories, kinds)
         if problem:
             raise DataError(f"{name}, result number {position}: {problem}")
+    if "segm" in kinds:
+        _check_masks(content, name)
     return content
+
+
+def _check_masks(results: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Raises DataError at the first mask whose run lengths are not those of an image of its size."""
+    for begin in range(0, len(results), _MASKS_AT_ONCE):
+        masks = [one["segmentation"] for one in results[begin : begin + _MASKS_AT_ONCE]]
+        pixels = [mask["size"][0] * mask["size"][1] for mask in masks]
+        unfit = np.flatnonzero(unfit_masks([mask["counts"] for mask in masks], pixels))
+        if len(unfit):
+            height, width = masks[unfit[0]]["size"]
+            raise DataError(
+                f"{name}, result number {begin + unfit[0] + 1}: has compressed run lengths that are damaged or do not make "
+                f"a mask of {height} x {width} pixels"
+            )
 
 
 def _content(source: Any, what: str, otherwise: str) -> tuple[Any, str]:
@@ -122,7 +142,14 @@ def _problem(one: Any, sizes: Mapping[Any, tuple], categories: set, kinds: Seque
 def _mask_problem(mask: Any, size: tuple) -> str | None:
     if not isinstance(mask, Mapping) or "size" not in mask or not isinstance(mask.get("counts"), (str, bytes)):
         return "has a segmentation that is not compressed run lengths (size and counts)"
-    if None not in size and tuple(mask["size"]) != size:
+    sides = mask["size"]
+    if (
+        not isinstance(sides, (list, tuple))
+        or len(sides) != 2
+        or not all(isinstance(side, Integral) and side > 0 for side in sides)
+    ):
+        return f"has run lengths of size {sides!r}, but two whole numbers are needed"
+    if None not in size and tuple(sides) != size:
         return f"has run lengths of size {list(mask['size'])}, but its image has {list(size)}"
     return None
 

@@ -25,7 +25,7 @@ from rtmdet_lab.config import to_dict
 from rtmdet_lab.data.loaders import LoaderError, PipelineDataset, Source, end_processes, make_loader
 from rtmdet_lab.distributed import max_over_processes, mean_over_processes, rank, share_gradients, wait_for_all, world_size
 from rtmdet_lab.errors import CheckpointError, DataError, StorageError, UserError
-from rtmdet_lab.files import require_writable
+from rtmdet_lab.files import require_plain, require_writable
 from rtmdet_lab.half_precision import slowdown_note
 from rtmdet_lab.layers.batch_norm import synchronise_norm
 from rtmdet_lab.models.checkpoints import read_checkpoint, save_weights
@@ -139,6 +139,8 @@ class _Run:
         self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.accumulate)
         self.val_loader = make_val_loader(val_source, config, device)
         self.log = MetricsLog(out_dir)
+        if self.log.path.exists():
+            require_plain(self.log.path, "log")  # a pipe that nobody reads would hold up the run's first epoch for ever
 
     def restore(self) -> None:
         state = read_state(self.out_dir, self.config, self.reporter.note, self.state.misfit)

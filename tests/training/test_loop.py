@@ -545,3 +545,10 @@ def test_training_outside_the_main_thread_runs_without_signals(tmp_path):
     thread.start()
     thread.join()
     assert len(results) == 1
+
+
+def test_pipe_in_the_place_of_the_log_is_refused_before_the_first_epoch(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(DataError) as error:
+        train(tmp_path, source=Squares(8), **ONE_EPOCH)
+    assert_one_sentence(error.value, "metrics.jsonl", "pipe")
