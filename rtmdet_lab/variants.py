@@ -21,6 +21,7 @@ from rtmdet_lab.files import require_writable
 from rtmdet_lab.paper_items import PaperItem
 from rtmdet_lab.recipes import with_scaled_weak_epochs
 from rtmdet_lab.records import RunRecord
+from rtmdet_lab.training.memory import explain_memory, training_advice
 from rtmdet_lab.training.report import Reporter
 
 
@@ -89,7 +90,8 @@ def run_variant(
         same = dataclasses.replace(asked.data, classes=None) == dataclasses.replace(config.data, classes=None)
         return train if same else open_data(asked)[0]
 
-    effective = check_effective(item.rows[row], config_of, open_source)
+    with explain_memory(training_advice(config)):
+        effective = check_effective(item.rows[row], config_of, open_source)
     return run(
         config,
         out_dir,

@@ -119,7 +119,7 @@ def test_every_printed_command_is_understood(command):
 
 
 def train(*words: str) -> None:
-    settings = [*SMALL_TRAINING, "train.epochs=1", "train.weak_epochs=1", "train.batch_size=2"]
+    settings = [*SMALL_TRAINING, "train.epochs=1", "train.batch_size=2"]
     assert main(["train", *words, "--progress", "silent", "--device", "cpu", "--set", *settings]) == 0
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import torch
 
 from rtmdet_lab.config import ExperimentConfig
@@ -25,6 +26,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # PyTorch's allocator of the CPU, cuDNN, and a loader process say it in words only.
     words = ("can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "MemoryError in DataLoader")
+    if isinstance(error, cv2.error):
+        return error.code == cv2.Error.StsNoMem
     return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
 
 
@@ -35,7 +38,7 @@ def explain_memory(advice: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, cv2.error) as error:
         if not is_out_of_memory(error):
             raise
         where = "GPU" if isinstance(error, torch.OutOfMemoryError) or "CU" in str(error) else "machine"
