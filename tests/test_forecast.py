@@ -27,7 +27,9 @@ def resident(kind: str) -> int:
 PEAK = """
 import sys, time
 sys.path[:0] = {paths!r}
-from test_forecast import *
+from test_forecast import CPU, Path, Squares, make_task, measure, resident, torch
+from rtmdet_lab.structures import Targets
+from rtmdet_lab.training.optim import build_optimizer
 task = make_task(**{{"augment.input_size": 320, "model.width": 0.25}})
 forecast = measure(task.config, Squares(8), CPU)
 size, model = 16, task.model.train()
