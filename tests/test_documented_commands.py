@@ -139,6 +139,9 @@ def world(tmp_path_factory):
                 for path in (Path(source), Path(f"{name}/annotations/instances_{split}2017.json")):
                     content = json.loads(path.read_text())
                     content["categories"][0]["name"] = "person"
+                    for entry in content["annotations"]:
+                        x, y, width, height = entry["bbox"]
+                        entry["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
                     path.write_text(json.dumps(content))
         shutil.copytree("data/scenes/val", "my/images")
         shutil.copy("data/scenes/annotations/instances_val.json", "my/annotations.json")
