@@ -63,7 +63,6 @@ def planned_config(
 
     Raises:
         OutOfMemory: not even one image per process fits.
-        DataError: a batch that was asked for is larger than the training set.
     """
     require_processes(processes)
     if world_size() > 1:  # every process would measure beside the others
@@ -76,12 +75,6 @@ def planned_config(
     chosen = choose_device(device)
     train, val = open_data(config)
     images = len(train) * config.data.repeat
-    if asked and effective > images:
-        raise DataError(
-            f"a step of {effective} images (train.batch_size {resolved.train.batch_size}, train.accumulate "
-            f"{resolved.train.accumulate}) is more than the {images} of an epoch of {train.title}: lower train.batch_size "
-            "to at most that, or raise data.repeat"
-        )
     forecast = measure(resolve(with_classes(config, train.classes)), train, chosen)
     free = free_memory(chosen)
     sizes = batches_to_try(resolved, processes) if asked else smaller_batches(resolved, images, processes)

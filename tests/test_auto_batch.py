@@ -13,7 +13,7 @@ import torch
 from rtmdet_lab import auto_batch
 from rtmdet_lab.auto_batch import HEADROOM, batches_to_try, find_batch, fullest_sample, planned_config, with_batch
 from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.errors import SettingError
 from rtmdet_lab.forecast import GIB, Forecast
 from rtmdet_lab.training.memory import OutOfMemory
 
@@ -169,13 +169,9 @@ def test_not_even_one_image_is_one_sentence_with_the_memory_it_takes(tmp_path, m
 
 
 @pytest.mark.parametrize("settings", [{"train.batch_size": 9}, {"train.batch_size": 4, "train.accumulate": 3}])
-def test_step_larger_than_the_set_is_refused(tmp_path, settings):
+def test_step_that_was_asked_for_stays_even_where_the_set_is_smaller(tmp_path, settings):
     config = tiny_config(tmp_path, 8, **settings)
-    with pytest.raises(DataError) as error:
-        planned_config(config, tmp_path / "run", "cpu", asked=True)
-    assert_one_sentence(error.value, "is more than the 8 of an epoch", "train.batch_size", "data.repeat")
-    repeated = with_overrides(config, {"data.repeat": 2})
-    assert planned_config(repeated, tmp_path / "run", "cpu", asked=True, note=lambda _: None) == repeated
+    assert planned_config(config, tmp_path / "run", "cpu", asked=True, note=lambda _: None) == config
 
 
 def test_long_recipe_on_a_small_set_is_warned_of_with_a_command(tmp_path, monkeypatch):

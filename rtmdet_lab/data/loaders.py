@@ -174,7 +174,8 @@ def to_targets(target: dict) -> Targets:
 class TrainSampler(Sampler[list[SampleKey]]):
     """Shuffled batches of one process; the order is a function of seed and epoch.
 
-    Every batch is full: the last one is completed from the start of the order. Of each global batch, process ``rank``
+    Every batch is full: the last one is completed from the start of the order, and one that is larger than the epoch holds
+    images several times (``repeats``). Of each global batch, process ``rank``
     takes its share, so the union over processes is the order of a single one.
     """
 
@@ -183,17 +184,23 @@ class TrainSampler(Sampler[list[SampleKey]]):
     ) -> None:
         if batch_size % world_size:
             raise DataError(f"train.batch_size {batch_size} does not divide over {world_size} processes")
-        if batch_size > length * repeat:  # a step would learn an image twice
-            raise DataError(
-                f"train.batch_size is {batch_size}, but an epoch has {length * repeat} images: lower it, or raise "
-                "data.repeat"
-            )
         self.length, self.repeat, self.seed = length, repeat, seed
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self.epoch = 0
 
     def __len__(self) -> int:
         return -(-self.length * self.repeat // self.batch_size)
+
+    @property
+    def repeats(self) -> str | None:
+        """Returns in words that a batch holds images more than once, or None."""
+        images = self.length * self.repeat
+        if self.batch_size <= images:
+            return None
+        return (
+            f"a batch of {self.batch_size} is more than the {images} images of an epoch: {self.batch_size - images} of its "
+            "places repeat images; lower train.batch_size, or raise data.repeat"
+        )
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         order, share = self._order(), self.batch_size // self.world_size

@@ -135,7 +135,10 @@ class _Run:
         self.network = torch.compile(network) if config.train.compile else network
         self.cache = open_cache(config, train_source)
         self.stages = plan_stages(config, train_source, self.cache)
-        self.batches = len(training_order(config, len(train_source)))
+        order = training_order(config, len(train_source))
+        self.batches = len(order)
+        if order.repeats:
+            reporter.note(order.repeats)
         self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.accumulate)
         self.val_loader = make_val_loader(val_source, config, device)
         self.log = MetricsLog(out_dir)

@@ -81,10 +81,12 @@ def test_every_image_once_per_epoch_in_full_batches(length, batch_size):
     assert [key.position for batch in batches for key in batch] == list(range(len(order)))
 
 
-def test_batch_larger_than_an_epoch_is_refused_not_filled_with_repeats():
-    with pytest.raises(DataError, match=r"batch_size is 8, but an epoch has 3 images: lower it, or raise data\.repeat"):
-        TrainSampler(3, 8)
-    assert len(list(TrainSampler(3, 8, repeat=3))) == 2
+def test_batch_larger_than_an_epoch_says_that_images_are_repeated():
+    (batch,) = TrainSampler(3, 8)
+    assert sorted(Counter(key.index for key in batch).values()) == [2, 3, 3]
+    assert "a batch of 8 is more than the 3 images of an epoch: 5 of its places repeat images" in TrainSampler(3, 8).repeats
+    assert TrainSampler(3, 8, repeat=3).repeats is None
+    assert TrainSampler(8, 8).repeats is None
 
 
 def test_repeated_set_has_each_image_that_often_in_different_orders():

@@ -552,3 +552,9 @@ def test_pipe_in_the_place_of_the_log_is_refused_before_the_first_epoch(tmp_path
     with pytest.raises(DataError) as error:
         train(tmp_path, source=Squares(8), **ONE_EPOCH)
     assert_one_sentence(error.value, "metrics.jsonl", "pipe")
+
+
+def test_batch_that_repeats_images_is_told(tmp_path):
+    reporter = Recorder()
+    train(tmp_path, source=Squares(3), reporter=reporter, **ONE_EPOCH, **{"train.batch_size": 4})
+    assert any("a batch of 4 is more than the 3 images of an epoch" in note for note in reporter.notes)
