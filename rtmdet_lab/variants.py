@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-
-from filelock import FileLock
 
 from rtmdet_lab.budgets import Budget, check_budget
 from rtmdet_lab.config import ExperimentConfig, with_overrides
@@ -18,6 +15,7 @@ from rtmdet_lab.effective import check_effective
 from rtmdet_lab.errors import DataError, SettingError
 from rtmdet_lab.experiment import open_data, run, with_classes
 from rtmdet_lab.files import require_writable
+from rtmdet_lab.locking import locked
 from rtmdet_lab.paper_items import PaperItem
 from rtmdet_lab.recipes import with_scaled_weak_epochs
 from rtmdet_lab.records import RunRecord
@@ -120,9 +118,9 @@ def prepare_data(budget: Budget, task: str, folder: str | Path) -> dict[str, Any
     if budget.data is None:
         return find_data(folder, task)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(FileLock(f"{folder}.lock"))
-        draw = generate_aerial if task == "rotated" else generate_scenes
+    draw = generate_aerial if task == "rotated" else generate_scenes
+    # Files that appear show that who draws is at work.
+    with locked(Path(f"{folder}.lock"), f"drawing {folder}", lambda: sum(1 for _ in folder.rglob("*"))):
         paths = draw(folder, **budget.data, progress=False)
     if task == "rotated":
         return {**find_dota(folder), "data.classes": AERIAL_CLASSES}

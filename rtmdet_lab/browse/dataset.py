@@ -23,6 +23,7 @@ from rtmdet_lab.browse.levels import window_fields
 from rtmdet_lab.browse.source import KIND, Source, digest_of, wrong_rows
 from rtmdet_lab.browse.views import save_views
 from rtmdet_lab.errors import DataError
+from rtmdet_lab.locking import locked
 
 TRUTH = "ground_truth"
 INFO = "rtmdet_lab"  # our part of a data set's own notes
@@ -33,6 +34,8 @@ _EDITED = ("label", "bounding_box", "points", "mask")  # what the App lets a use
 _TAKEN = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", "image_id", TRUTH}
 
 Progress = Callable[[int, int], None]  # images done, images in all
+
+FILLING_S = 1800.0  # a large set is filled for minutes, and nothing outside the database shows it
 
 
 def put(sources: Sequence[Source], name: str | None = None, progress: Progress | None = None) -> tuple[Any, list[str]]:
@@ -47,8 +50,6 @@ def put(sources: Sequence[Source], name: str | None = None, progress: Progress |
         DataError: runs on different annotations, no image that exists, or a data set of that name with other data.
         DatabaseError: no database, or it ended meanwhile; the next call goes on with what is there.
     """
-    from filelock import FileLock
-
     first = sources[0]
     for other in sources[1:]:
         if other.truth.resolve() != first.truth.resolve():
@@ -58,7 +59,7 @@ def put(sources: Sequence[Source], name: str | None = None, progress: Progress |
     name = name or first.data
     notes = [note for source in sources for note in source.left_out]
     fiftyone = open_database()
-    with FileLock(lock_path(f"set-{name}")), staying_open():
+    with locked(lock_path(f"set-{name}"), f"changing the set {name}", patience_s=FILLING_S), staying_open():
         dataset, changed = _open(fiftyone, name, first)
         missing = _put_images(fiftyone, dataset, sources, changed)
         notes += _about_missing(missing)

@@ -12,15 +12,13 @@ import hashlib
 import http.client
 import os
 import re
-import time
 import urllib.error
 import urllib.parse
 from pathlib import Path
 
 from rtmdet_lab.errors import StorageError
+from rtmdet_lab.locking import locked
 from rtmdet_lab.models.transfer import CHUNK, transfer
-
-PATIENCE_S = 45.0  # how long another process's download may stand still before this one no longer waits for it
 
 
 class DownloadError(StorageError):
@@ -107,31 +105,32 @@ def fetch(url: str, sha256_prefix: str = "", folder: Path | None = None, progres
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _failed(shown, target, error) from error
-    from filelock import FileLock
-
     part = target.with_name(f"{target.name}.part")
-    lock = FileLock(target.with_name(f"{target.name}.lock"))
     try:
-        _wait_for(lock, part, shown)
-        if target.exists():  # another process was faster
-            return _checked(target, sha256_prefix)
-        _download(url, part, bool(sha256_prefix), target.name if progress else None)
-        digest = _sha256(part)
-        if not digest.startswith(sha256_prefix):
-            part.unlink()
-            raise DownloadError(
-                f"{shown} came with SHA-256 {digest[:8]} where {sha256_prefix} was expected: the damaged file was removed, "
-                f"try again or save a good copy as {target}"
-            )
-        os.replace(part, target)
-        part.with_name(f"{part.name}.origin").unlink(missing_ok=True)
+        with locked(target.with_name(f"{target.name}.lock"), f"downloading {shown}", lambda: _size(part)):
+            if target.exists():  # another process was faster
+                return _checked(target, sha256_prefix)
+            _download(url, part, bool(sha256_prefix), target.name if progress else None)
+            digest = _sha256(part)
+            if not digest.startswith(sha256_prefix):
+                part.unlink()
+                raise DownloadError(
+                    f"{shown} came with SHA-256 {digest[:8]} where {sha256_prefix} was expected: the damaged file was "
+                    f"removed, try again or save a good copy as {target}"
+                )
+            os.replace(part, target)
+            part.with_name(f"{part.name}.origin").unlink(missing_ok=True)
     except DownloadError:
         raise
+    except StorageError as error:
+        raise DownloadError(str(error)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _failed(shown, target, error) from error
-    finally:
-        lock.release()
     return target
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else -1
 
 
 def _checked(path: Path, sha256_prefix: str) -> Path:
@@ -143,27 +142,6 @@ def _checked(path: Path, sha256_prefix: str) -> Path:
             "and run again"
         )
     return path
-
-
-def _wait_for(lock: object, part: Path, shown: str) -> None:
-    """Takes the lock, waiting for as long as who has it makes progress."""
-    from filelock import Timeout
-
-    def size() -> int:
-        return part.stat().st_size if part.exists() else -1
-
-    before, since = size(), time.monotonic()
-    while True:
-        try:
-            lock.acquire(timeout=0.5)
-            return
-        except Timeout:
-            if (now := size()) != before:
-                before, since = now, time.monotonic()
-            if time.monotonic() - since > PATIENCE_S:
-                raise DownloadError(
-                    f"another process has been downloading {shown} for {PATIENCE_S:.0f} s without getting anything: end it"
-                ) from None
 
 
 def _download(url: str, part: Path, checked: bool, title: str | None) -> None:

@@ -15,9 +15,10 @@ import pytest
 import torch
 from filelock import FileLock
 
+from rtmdet_lab import locking
 from rtmdet_lab.config import ExperimentConfig, with_overrides
 from rtmdet_lab.errors import SettingError
-from rtmdet_lab.models import download, transfer
+from rtmdet_lab.models import transfer
 from rtmdet_lab.models.checkpoints import locate
 from rtmdet_lab.models.download import DownloadError, cache_folder, cached_path, fetch, public_name
 
@@ -336,7 +337,7 @@ def test_several_that_ask_at_once_download_it_once(server, tmp_path):
 
 
 def test_one_that_waits_for_nothing_is_told(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(locking, "PATIENCE_S", 0.2)
     path = cached_path(server.url, tmp_path)
     path.parent.mkdir()
     with FileLock(f"{path}.lock"):
