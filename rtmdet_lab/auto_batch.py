@@ -24,13 +24,11 @@ from rtmdet_lab.experiment import choose_device, open_data, prepare, with_classe
 from rtmdet_lab.forecast import GIB, free_memory, measure
 from rtmdet_lab.presets import resolve
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.training.ema import ModelEMA
-from rtmdet_lab.training.evaluate import autocast
 from rtmdet_lab.training.memory import OutOfMemory, explain_memory, training_advice
-from rtmdet_lab.training.optim import build_optimizer
 from rtmdet_lab.training.processes import require_processes
 from rtmdet_lab.training.stages import plan_stages
 from rtmdet_lab.training.state import saved_config
+from rtmdet_lab.training.step import first_state, forward_backward, set_training, update_weights
 from rtmdet_lab.transforms.base import Sample
 from rtmdet_lab.transforms.normalize import normalize
 
@@ -234,24 +232,13 @@ def fullest_sample(task: Task, source: Source) -> Sample:
 
 def train_twice(task: Task, sample: Sample, size: int, device: torch.device) -> None:
     """Makes two optimizer steps on ``size`` copies of a sample: from the second on everything is allocated."""
-    train = task.config.train
     batch = collate([(sample, [], None)] * size)
-    optimizer, scaler = build_optimizer(task.model, train), torch.amp.GradScaler(device.type, enabled=train.amp == "fp16")
-    average = ModelEMA(task.model, train.ema_momentum, train.ema_gamma) if train.ema else None
-    task.model.train()
+    state = first_state(task.config, task.model, device)
+    set_training(task.model, bool(task.config.train.freeze_norm))
     for _ in range(2):
-        images = normalize(batch.images.to(device))
-        if train.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(device, train.amp):
-            predictions = task.model(images)
-        losses = task.criterion(predictions, [target.to(device) for target in batch.targets])
-        scaler.scale(torch.stack(list(losses.values())).sum()).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        if average is not None:
-            average.update(task.model)
+        targets = [target.to(device) for target in batch.targets]
+        forward_backward(task, task.model, normalize(batch.images.to(device)), targets, state)
+        update_weights(state, total_steps=2)
 
 
 @contextlib.contextmanager

@@ -78,8 +78,8 @@ def _cells(row: RowResult) -> tuple[str, ...]:
 def with_interval(value: Interval) -> str:
     """Returns a mean in points of AP (0 to 100), with half its interval over seeds where there is one.
 
-    >>> with_interval(Interval(0.4125, 0.39, 0.435, 3))
-    '41.2 ± 2.3'
+    >>> with_interval(Interval(0.413, 0.39, 0.436, 3))
+    '41.3 ± 2.3'
     """
     if not value.count or math.isnan(value.mean):
         return "-"
