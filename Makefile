@@ -52,6 +52,7 @@ test-slow: install
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 # Long looks for what goes wrong seldom: each line is a command of its own.
+soak: export PYTHONPATH = tests/support
 soak: install
 	RTMDET_LAB_KILLS=10 $(BIN)/python -m pytest -s -m slow -k randomly tests/faults/test_kills.py
 	$(BIN)/python tests/faults/soak_loader.py --steps 20000

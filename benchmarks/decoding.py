@@ -24,13 +24,14 @@ from PIL import Image
 from torch.utils.data import Sampler
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import SIZES, resolve
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.files import write_json
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.layout import find_coco
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey, make_loader
-from rtmdet_lab.files import write_json
-from rtmdet_lab.presets import SIZES, resolve
-from rtmdet_lab.training.stages import open_cache, plan_stages
+from rtmdet_lab.engine.stages import open_cache, plan_stages
 from rtmdet_lab.transforms.base import to_array
 
 ACROSS, TILE = 5, (600, 800)  # images along each side of a photograph; (height, width) of each

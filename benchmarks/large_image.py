@@ -53,8 +53,8 @@ def draw(file: Path, args: argparse.Namespace) -> dict[str, float]:
     """Writes a scene of one to some ten thousand objects, and returns how many they are."""
     import cv2
 
-    from rtmdet_lab.data.generated.aerial import render_aerial
-    from rtmdet_lab.data.generated.folder import encode_image
+    from rtmdet_lab.synthetic.aerial import render_aerial
+    from rtmdet_lab.synthetic.folder import encode_image
 
     pixels, objects = render_aerial(size=args.side)
     options = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 95), ".png": (cv2.IMWRITE_PNG_COMPRESSION, 3)}[args.suffix]
@@ -68,7 +68,7 @@ def measure(file: Path, args: argparse.Namespace) -> dict[str, float]:
 
     from rtmdet_lab import create_model, predict
     from rtmdet_lab.data.images import read_image
-    from rtmdet_lab.tasks import views
+    from rtmdet_lab.tasks import test_time
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def measure(file: Path, args: argparse.Namespace) -> dict[str, float]:
     image = read_image(file)
     found |= {"peak MB with the image": peak_mb(), "s to read": time.perf_counter() - begin}
     counts, merge_s = [], [0.0]
-    one_result = views._one_result
+    one_result = test_time._one_result
 
     def timed(*arguments):
         start = time.perf_counter()
@@ -88,7 +88,7 @@ def measure(file: Path, args: argparse.Namespace) -> dict[str, float]:
         counts.append(sum(map(len, arguments[0].parts)))
         return result
 
-    views._one_result = timed
+    test_time._one_result = timed
     begin = time.perf_counter()
     settings = {"tile": args.tile, "overlap": args.overlap, "batch_size": args.batch_size}
     total = []

@@ -31,8 +31,8 @@ from torch import nn
 from rtmdet_lab import create_model, load_experiment, prepare_inference
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.experiment import choose_device
-from rtmdet_lab.inference import DTYPES
+from rtmdet_lab.engine.predict import DTYPES
+from rtmdet_lab.experiment.run import choose_device
 
 EXPERIMENT = Path(__file__).parents[1] / "experiments/detection_sizes.py"
 WAYS = ("trained", "prepared", "compiled")

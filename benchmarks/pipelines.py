@@ -17,12 +17,12 @@ import cv2
 import torch
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.config import AugmentConfig
+from rtmdet_lab.config.presets import SIZES, resolve_augment
+from rtmdet_lab.config.settings import AugmentConfig
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.data.layout import find_coco
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey
-from rtmdet_lab.presets import SIZES, resolve_augment
 from rtmdet_lab.transforms.pipelines import strong_pipeline
 
 

@@ -19,14 +19,14 @@ import torch
 
 from rtmdet_lab import ExperimentConfig, Targets, build_task, with_overrides
 from rtmdet_lab.cli.common import add_json, print_table, write_result
+from rtmdet_lab.config.presets import TASK_PREFIX, TASK_SIZES, resolve
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.layout import find_coco
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey
-from rtmdet_lab.presets import TASK_PREFIX, TASK_SIZES, resolve
-from rtmdet_lab.training.ema import ModelEMA
-from rtmdet_lab.training.optim import build_optimizer
-from rtmdet_lab.training.stages import plan_stages
+from rtmdet_lab.engine.ema import ModelEMA
+from rtmdet_lab.engine.optimizer import build_optimizer
+from rtmdet_lab.engine.stages import plan_stages
 
 CANVAS = {"detection": 640, "instance": 640, "rotated": 1024}
 SIDE, OBJECTS = 64, 7  # of the images the host's share is measured with; objects per image

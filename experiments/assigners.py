@@ -1,8 +1,9 @@
 """The dynamic soft label assigner against others."""
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
-from rtmdet_lab.recipes import ABLATION_TEST
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import ABLATION_TEST
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 # The paper compares the others on this detector alone (docs/paper.md 2.6).
 RESNET = {"dynamic soft label": "41.3", "ATSS": "39.2", "PAA": "40.4", "OTA": "40.7", "TOOD without its head": "40.7"}

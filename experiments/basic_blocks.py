@@ -1,8 +1,9 @@
 """The four blocks of figure 3, and the large kernel re-parameterized, which the paper leaves open."""
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
-from rtmdet_lab.recipes import ABLATION_TEST
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import ABLATION_TEST
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Figure 3",

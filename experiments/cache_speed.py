@@ -5,9 +5,10 @@
 The number to look at is the loading time per 100 images; APs of these short runs are those of strong augmentation alone.
 """
 
-from rtmdet_lab.budgets import BUDGETS
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.scale import BUDGETS
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Caching",

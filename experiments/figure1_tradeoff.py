@@ -5,9 +5,9 @@ each peer states of itself (half of its FLOPs, the paper's unit); what lies abov
 (:mod:`rtmdet_lab.analysis.tradeoff`). Peers of the instance models are unverified and left out.
 """
 
-from rtmdet_lab.budgets import BUDGETS
-from rtmdet_lab.config import ExperimentConfig
-from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.scale import BUDGETS
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 
 def peer(params_m: str, macs_g: str, ap: str) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """What the levels of the head share."""
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
-from rtmdet_lab.recipes import ABLATION_TEST
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import ABLATION_TEST
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Detection head",

@@ -1,8 +1,9 @@
 """RTMDet-Ins from tiny to x, and the tower that class and box share."""
 
-from rtmdet_lab.budgets import BUDGETS
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.scale import BUDGETS
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Table 3",

@@ -1,8 +1,9 @@
 """Depth-wise kernels of 3, 5 and 7, and of 9 and 11 beyond the paper."""
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
-from rtmdet_lab.recipes import ABLATION_TEST
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import ABLATION_TEST
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 ITEM = PaperItem(
     item="Table 5a",

@@ -1,9 +1,10 @@
 """Schedule, weight decay and pretraining; beyond the paper, a constant rate, a deeper decay and twice the training."""
 
-from rtmdet_lab.budgets import BUDGETS
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
-from rtmdet_lab.recipes import ABLATION_TEST
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import ABLATION_TEST
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.scale import BUDGETS
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 _EPOCHS = ("train.epochs", "train.weak_epochs")
 

@@ -1,8 +1,9 @@
 """RTMDet-R from tiny to l on DOTA-v1.0."""
 
-from rtmdet_lab.budgets import BUDGETS
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.scale import BUDGETS
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 MULTI_SCALE = {
     "tiny, multi-scale": ("53.59", "79.82", "58.87"),

@@ -1,8 +1,9 @@
 """The three terms of the assignment cost, one by one."""
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
-from rtmdet_lab.recipes import ABLATION_TEST
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import ABLATION_TEST
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 RESNET = {"none": "39.9", "soft class": "40.3", "soft class and center": "40.8", "soft class, center and log IoU": "41.3"}
 

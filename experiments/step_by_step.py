@@ -10,10 +10,11 @@ where YOLOX draws 448 to 832 pixels; the last epochs add no L1 loss and keep jit
 budget, each by the rule of its optimizer.
 """
 
-from rtmdet_lab.budgets import BUDGETS
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.paper_items import Comparison, PaperItem
-from rtmdet_lab.recipes import ABLATION_TEST
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import ABLATION_TEST
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.scale import BUDGETS
+from rtmdet_lab.experiment.table import Comparison, PaperItem
 
 # Its 44.2 is printed for the small cache, the usual one has 43.9 (docs/paper.md 2.7).
 SMALL_CACHE = {"augment.mosaic_cache": 10, "augment.mixup_cache": 5, "augment.pop": "oldest"}

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "ExperimentConfig": "config",
-    "ModelConfig": "config",
-    "BackboneConfig": "config",
-    "NeckConfig": "config",
-    "HeadConfig": "config",
-    "AssignerConfig": "config",
-    "LossConfig": "config",
-    "AugmentConfig": "config",
-    "TrainConfig": "config",
-    "TestConfig": "config",
-    "DataConfig": "config",
-    "with_overrides": "config",
-    "Targets": "structures",
-    "Detections": "structures",
-    "Priors": "structures",
-    "DensePredictions": "structures",
-    "Assignment": "structures",
-    "ImageMeta": "structures",
-    "UserError": "errors",
+    "ExperimentConfig": "config.settings",
+    "ModelConfig": "config.settings",
+    "BackboneConfig": "config.settings",
+    "NeckConfig": "config.settings",
+    "HeadConfig": "config.settings",
+    "AssignerConfig": "config.settings",
+    "LossConfig": "config.settings",
+    "AugmentConfig": "config.settings",
+    "TrainConfig": "config.settings",
+    "TestConfig": "config.settings",
+    "DataConfig": "config.settings",
+    "with_overrides": "config.overrides",
+    "Targets": "core.structures",
+    "Detections": "core.structures",
+    "Priors": "core.structures",
+    "DensePredictions": "core.structures",
+    "Assignment": "core.structures",
+    "ImageMeta": "core.structures",
+    "UserError": "core.errors",
     "create_model": "models.detector",
     "load_checkpoint": "models.checkpoints",
     "LoadReport": "models.checkpoints",
@@ -42,24 +42,24 @@ _HOME = {
     "rboxes_to_quads": "geometry.rotated",
     "evaluate_coco": "evaluation.coco",
     "evaluate_dota": "evaluation.dota",
-    "predict": "inference",
-    "prepare_inference": "inference",
-    "task_from_checkpoint": "checkpoint_task",
-    "run": "experiment",
-    "PaperItem": "paper_items",
-    "Comparison": "paper_items",
-    "load_experiment": "paper_items",
-    "run_variant": "variants",
-    "variant_config": "variants",
-    "RunRecord": "records",
-    "read_record": "records",
+    "predict": "engine.predict",
+    "prepare_inference": "engine.predict",
+    "task_from_checkpoint": "engine.load",
+    "run": "experiment.run",
+    "PaperItem": "experiment.table",
+    "Comparison": "experiment.table",
+    "load_experiment": "experiment.table",
+    "run_variant": "experiment.row",
+    "variant_config": "experiment.row",
+    "RunRecord": "experiment.record",
+    "read_record": "experiment.record",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:  # what an editor sees
-    from rtmdet_lab.checkpoint_task import task_from_checkpoint
-    from rtmdet_lab.config import (
+    from rtmdet_lab.config.overrides import with_overrides
+    from rtmdet_lab.config.settings import (
         AssignerConfig,
         AugmentConfig,
         BackboneConfig,
@@ -71,23 +71,23 @@ if TYPE_CHECKING:  # what an editor sees
         NeckConfig,
         TestConfig,
         TrainConfig,
-        with_overrides,
     )
-    from rtmdet_lab.errors import UserError
+    from rtmdet_lab.core.errors import UserError
+    from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Priors, Targets
+    from rtmdet_lab.engine.load import task_from_checkpoint
+    from rtmdet_lab.engine.predict import predict, prepare_inference
     from rtmdet_lab.evaluation.coco import evaluate_coco
     from rtmdet_lab.evaluation.dota import evaluate_dota
-    from rtmdet_lab.experiment import run
+    from rtmdet_lab.experiment.record import RunRecord, read_record
+    from rtmdet_lab.experiment.row import run_variant, variant_config
+    from rtmdet_lab.experiment.run import run
+    from rtmdet_lab.experiment.table import Comparison, PaperItem, load_experiment
     from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads, rotated_iou, rotated_nms
-    from rtmdet_lab.inference import predict, prepare_inference
     from rtmdet_lab.layers.fuse import fuse
     from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
     from rtmdet_lab.models.detector import create_model
-    from rtmdet_lab.paper_items import Comparison, PaperItem, load_experiment
-    from rtmdet_lab.records import RunRecord, read_record
-    from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Priors, Targets
     from rtmdet_lab.tasks.base import Task
     from rtmdet_lab.tasks.factory import build_task
-    from rtmdet_lab.variants import run_variant, variant_config
 
 
 def __getattr__(name: str) -> Any:

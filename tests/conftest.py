@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Processes that tests start import what tests import.
+SUPPORT = str(Path(__file__).parent / "support")
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SUPPORT, os.environ.get("PYTHONPATH")]))
+
 
 @pytest.fixture
 def real_data(record_property) -> Path:

@@ -11,29 +11,26 @@ import json
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-
-from rtmdet_lab.cli.main import VERBS, main, read_arguments
-
-sys.path.insert(0, str(Path(__file__).parent / "support"))
 from made_dota import SHIP, TILTED, write_dota
 from made_sets import write_set
 from made_sweeps import write_experiment, write_record
+
+from rtmdet_lab.cli.main import VERBS, main, read_arguments
 
 ROOT = Path(__file__).parents[1]
 
 # What cannot run here, and why. A pattern that is found in a command names it.
 NOT_RUN = {
-    "--on ray": "needs a Ray cluster; tests/sweep/test_cluster.py runs one",
-    "--on slurm": "needs a Slurm cluster; tests/sweep/test_cluster.py runs submitit's stand-in",
+    "--on ray": "needs a Ray cluster; tests/experiment/sweep/test_cluster.py runs one",
+    "--on slurm": "needs a Slurm cluster; tests/experiment/sweep/test_cluster.py runs submitit's stand-in",
     "browse": "serves until Ctrl-C; tests/cli/test_browse.py and tests/browse open the App",
-    "--processes 8": "eight processes; tests/training/test_shared.py runs two",
-    "--seeds 0 1 2(?! --dry-run)": "minutes; tests/sweep/test_real_sweep.py runs one",
-    "sweep my_": "minutes; tests/sweep/test_real_sweep.py runs one",
+    "--processes 8": "eight processes; tests/engine/test_shared.py runs two",
+    "--seeds 0 1 2(?! --dry-run)": "minutes; tests/experiment/sweep/test_real_sweep.py runs one",
+    "sweep my_": "minutes; tests/experiment/sweep/test_real_sweep.py runs one",
     "notebook 00_quickstart": "tests/notebooks/test_notebooks.py runs every notebook small",
     "notebook 3": "tests/notebooks/test_notebooks.py runs every notebook small",
     "notebook 4": "tests/notebooks/test_notebooks.py runs every notebook small",
@@ -167,7 +164,7 @@ def world(tmp_path_factory):
 
 
 def write_runs(experiment: str) -> None:
-    from rtmdet_lab.sweep.plan import plan
+    from rtmdet_lab.experiment.sweep.plan import plan
 
     for run in plan(experiment, "laptop", [0], Path("runs/sweeps")):
         write_record(run)

@@ -108,7 +108,7 @@ def run_installed(python: Path, folder: Path, *arguments: str) -> subprocess.Com
 @pytest.mark.slow
 def test_wheel_brings_licence_notebooks_and_experiments(installed, tmp_path):
     code = (
-        "import importlib.metadata as m; from rtmdet_lab.shipped import checkout, shipped_folder;"
+        "import importlib.metadata as m; from rtmdet_lab.core.shipped import checkout, shipped_folder;"
         "print(checkout(), m.metadata('rtmdet-lab')['License-Expression']);"
         "print(*sorted(p.name for n in ('notebooks', 'experiments') for p in shipped_folder(n).iterdir() if p.is_file()))"
     )

@@ -12,9 +12,10 @@ import pytest
 import rtmdet_lab
 from rtmdet_lab.cli.common import parse_overrides
 from rtmdet_lab.cli.main import read_arguments
-from rtmdet_lab.config import ExperimentConfig, differences, with_overrides
-from rtmdet_lab.paper_items import load_experiment
-from rtmdet_lab.presets import resolve
+from rtmdet_lab.config.overrides import differences, with_overrides
+from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.experiment.table import load_experiment
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

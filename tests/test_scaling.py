@@ -12,8 +12,8 @@ import pytest
 from torch import nn
 
 from rtmdet_lab import ExperimentConfig, build_task, with_overrides
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.presets import TASK_PREFIX, TASK_SIZES
+from rtmdet_lab.config.presets import TASK_PREFIX, TASK_SIZES
+from rtmdet_lab.core.errors import SettingError
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/scaling.md").read_text()

@@ -13,12 +13,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from made_sets import annotation, content, image, write_annotations
 from PIL import Image
 
 from rtmdet_lab.geometry.rotated import rotated_nms
-
-sys.path.insert(0, str(Path(__file__).parent / "support"))
-from made_sets import annotation, content, image, write_annotations
 
 ROOT = Path(__file__).parents[1]
 

@@ -28,9 +28,13 @@ from rtmdet_lab import (
 )
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.dynamic import dynamic_soft_label
-from rtmdet_lab.config import AssignerConfig, TestConfig
+from rtmdet_lab.config.presets import STRIDES, parse_model_name, resolve_test
+from rtmdet_lab.config.settings import AssignerConfig, TestConfig
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey
+from rtmdet_lab.engine.evaluate import autocast
+from rtmdet_lab.engine.optimizer import build_optimizer
+from rtmdet_lab.engine.stages import plan_stages
 from rtmdet_lab.export.canvases import detect_exported
 from rtmdet_lab.export.exported import open_exported
 from rtmdet_lab.export.targets import export_model, make_plan
@@ -38,12 +42,8 @@ from rtmdet_lab.geometry.masks import mask_centers
 from rtmdet_lab.geometry.priors import decode_distances, decode_rotated, point_grid
 from rtmdet_lab.geometry.rotated import rotated_iou, rotated_nms
 from rtmdet_lab.models.detector import RTMDet
-from rtmdet_lab.presets import STRIDES, parse_model_name, resolve_test
 from rtmdet_lab.tasks.instance import MASK_STRIDE
 from rtmdet_lab.tasks.rotated import GEOMETRY
-from rtmdet_lab.training.evaluate import autocast
-from rtmdet_lab.training.optim import build_optimizer
-from rtmdet_lab.training.stages import plan_stages
 from rtmdet_lab.transforms.normalize import normalize
 
 

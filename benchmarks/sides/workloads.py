@@ -19,10 +19,10 @@ import torch
 from pycocotools.coco import COCO
 
 from rtmdet_lab import create_model
+from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.data.layout import find_coco
 from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.presets import STRIDES
 from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline
 

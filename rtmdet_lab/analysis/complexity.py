@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.core.errors import SettingError
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.files import read_json
+from rtmdet_lab.core.outputs import require_outputs, write_json_output, write_output
 from rtmdet_lab.data.categories import read_categories
 from rtmdet_lab.data.folders import visible_files
 from rtmdet_lab.data.label_file import LINE_END, read_label_file
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.files import read_json
-from rtmdet_lab.outputs import require_outputs, write_json_output, write_output
 
 CORRECTED = "corrected annotation"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtmdet_lab.config import ModelConfig
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.presets import STRIDES, resolve_model, scaled_blocks, stage_channels
+from rtmdet_lab.config.presets import STRIDES, resolve_model, scaled_blocks, stage_channels
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.core.errors import SettingError
 
 
 @dataclass(frozen=True)

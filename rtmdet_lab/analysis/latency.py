@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtmdet_lab.analysis.anatomy import PARTS, parts_of
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.analysis.model_summary import PARTS, parts_of
+from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.models.detector import RTMDet
 
 

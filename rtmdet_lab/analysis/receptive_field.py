@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.errors import SettingError, UnknownNameError, did_you_mean
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.core.errors import SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.models.detector import RTMDet
-from rtmdet_lab.presets import STRIDES
 
 Features = Callable[[Tensor], Tensor]  # (1, 3, H, W) to (1, C, h, w)
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rtmdet_lab.assigners.base import BoxGeometry, MatchInputs, match_inputs, with_quality
-from rtmdet_lab.config import AssignerConfig
-from rtmdet_lab.structures import Assignment, DensePredictions, Priors, Targets
+from rtmdet_lab.config.settings import AssignerConfig
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Priors, Targets
 
 ANCHOR_STRIDES = 8  # side of a point's square, in its level's strides
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Priors, Targets
 from rtmdet_lab.geometry.boxes import box_centers, pairwise_iou
 from rtmdet_lab.geometry.priors import points_inside
-from rtmdet_lab.structures import Assignment, DensePredictions, Priors, Targets
 
 
 class Assigner(Protocol):

@@ -25,8 +25,8 @@ from rtmdet_lab.assigners.base import (
     with_quality,
 )
 from rtmdet_lab.assigners.costs import CENTER_COSTS, CLS_COSTS, IOU_COSTS, CostTerm, Pairs, in_center_region
-from rtmdet_lab.config import AssignerConfig
-from rtmdet_lab.structures import Assignment, DensePredictions, Targets
+from rtmdet_lab.config.settings import AssignerConfig
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Targets
 
 PAIRS_AT_ONCE = 1 << 18  # of objects and points, on a CPU
 FAR = 100.0  # more than a pair that is worth taking costs: an IoU of zero costs 48 in RTMDet

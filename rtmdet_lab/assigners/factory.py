@@ -8,7 +8,7 @@ from rtmdet_lab.assigners.atss import atss
 from rtmdet_lab.assigners.base import Assigner, BoxGeometry
 from rtmdet_lab.assigners.dynamic import dynamic_soft_label, simota
 from rtmdet_lab.assigners.task_aligned import task_aligned
-from rtmdet_lab.config import AssignerConfig
+from rtmdet_lab.config.settings import AssignerConfig
 
 ASSIGNERS: dict[str, Callable[[AssignerConfig, BoxGeometry | None], Assigner]] = {
     "dynamic_soft_label": dynamic_soft_label,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from rtmdet_lab.assigners.base import BoxGeometry, MatchInputs, match_inputs
-from rtmdet_lab.config import AssignerConfig
-from rtmdet_lab.structures import Assignment, DensePredictions, Targets
+from rtmdet_lab.config.settings import AssignerConfig
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Targets
 
 SCORE_POWER, IOU_POWER = 1, 6
 EPS = 1e-7  # beside the strongest alignment, as released: an object that nothing fits yet asks for low scores

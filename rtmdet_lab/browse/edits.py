@@ -17,7 +17,7 @@ from rtmdet_lab.analysis.corrections import Correction, write_corrected_coco, wr
 from rtmdet_lab.browse.dataset import INFO, TRUTH, collection_of, field_of
 from rtmdet_lab.browse.labels import NUMBER, label_documents, list_name
 from rtmdet_lab.browse.source import Source
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.evaluation.matching import ImagePair
 
 REMOVE, ADD = "remove", "add"

@@ -11,22 +11,23 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.browse.outcomes import judge
+from rtmdet_lab.browse.match_results import judge
 from rtmdet_lab.browse.source import Source
-from rtmdet_lab.config import DataConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import DataConfig
+from rtmdet_lab.core.errors import DataError, UserError
+from rtmdet_lab.core.files import read_json
 from rtmdet_lab.data.coco_file import CocoFile, read_coco
 from rtmdet_lab.data.dota import choose_classes, find_pairs
 from rtmdet_lab.data.images import image_header
 from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.data.segmentation import decode_segmentation
-from rtmdet_lab.errors import DataError, UserError
 from rtmdet_lab.evaluation.coco_files import read_results
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
-from rtmdet_lab.experiment import PREDICTIONS_NAME
-from rtmdet_lab.files import read_json
+from rtmdet_lab.experiment.record import RECORD_NAME, read_record
+from rtmdet_lab.experiment.run import PREDICTIONS_NAME
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
-from rtmdet_lab.records import RECORD_NAME, read_record
 
 
 def read_run(folder: Path, images: Path | None = None, annotations: Path | None = None) -> Source:

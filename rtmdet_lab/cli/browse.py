@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.escaping import for_terminal, say
 
 if TYPE_CHECKING:
     from rtmdet_lab.browse.dataset import Progress
@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from rtmdet_lab.analysis.doubts import find_doubts
     from rtmdet_lab.analysis.errors import find_errors
+    from rtmdet_lab.analysis.label_issues import find_doubts
     from rtmdet_lab.browse.app import SHARED, address_of, asks_for_password, choose_port, launch
     from rtmdet_lab.browse.dataset import put
-    from rtmdet_lab.browse.doubts import save_doubts
-    from rtmdet_lab.browse.views import ALL
+    from rtmdet_lab.browse.label_issues import save_doubts
+    from rtmdet_lab.browse.saved_views import ALL
 
     if not args.runs and not args.predictions:
         raise SettingError("nothing to browse: name run folders, or --predictions with --images and --annotations")

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.escaping import for_terminal, say
-from rtmdet_lab.outputs import require_output, write_json_output, write_output
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.escaping import for_terminal, say
+from rtmdet_lab.core.outputs import require_output, write_json_output, write_output
 
 SIZE_HELP = "side of the square input (the tile, or what the weights were trained at)"
 
@@ -84,7 +84,7 @@ def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None 
 def decoding_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Returns every field of ``TestConfig`` as the options of :func:`add_decoding` have it, whatever a checkpoint says.
 
-    An input size of None is for :func:`~rtmdet_lab.checkpoint_task.task_from_checkpoint` to fill in.
+    An input size of None is for :func:`~rtmdet_lab.engine.load.task_from_checkpoint` to fill in.
     """
     names = ("score_threshold", "nms_iou", "max_per_level", "max_per_image", "batch_size")
     views = ("tile", "overlap", "tta", "tta_scales", "tta_flip")

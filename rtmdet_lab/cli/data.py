@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.errors import DataError, SettingError
-from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.core.errors import DataError, SettingError
+from rtmdet_lab.core.escaping import for_terminal, say
 
 _EXAMPLES = {
     "generate": """\
@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _generate(args: argparse.Namespace) -> int:
-    from rtmdet_lab.data import generated
+    from rtmdet_lab import synthetic
 
-    make = {"scenes": generated.generate_scenes, "aerial": generated.generate_aerial}[args.kind]
+    make = {"scenes": synthetic.generate_scenes, "aerial": synthetic.generate_aerial}[args.kind]
     chosen: dict[str, Any] = {} if args.size is None else {"size": args.size}
     if args.classes is not None:
         if args.kind != "scenes":
@@ -150,7 +150,7 @@ def _outcome(problems: int, doubts: int) -> str:
 
 
 def _split(args: argparse.Namespace) -> int:
-    from rtmdet_lab.data.dota_split import split_dota
+    from rtmdet_lab.data.tile_split import split_dota
 
     try:
         scales = [float(scale) for scale in args.scales.split(",")]

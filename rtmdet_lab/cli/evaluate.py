@@ -18,9 +18,9 @@ from rtmdet_lab.cli.common import (
     save_figure,
     write_result,
 )
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.escaping import for_terminal, say
-from rtmdet_lab.outputs import write_json_output
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.escaping import for_terminal, say
+from rtmdet_lab.core.outputs import write_json_output
 
 DETECTIONS, CURVES = "file of detections", "figure of curves"
 EXAMPLES = """examples:
@@ -55,12 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import dataclasses
 
-    from rtmdet_lab.checkpoint_task import task_from_checkpoint
-    from rtmdet_lab.experiment import choose_device, open_evaluation, scores_by_kind, with_file_ids
-    from rtmdet_lab.inference import prepare_inference
+    from rtmdet_lab.engine.console import choose_reporter
+    from rtmdet_lab.engine.evaluate import evaluate
+    from rtmdet_lab.engine.load import task_from_checkpoint
+    from rtmdet_lab.engine.predict import prepare_inference
+    from rtmdet_lab.experiment.run import choose_device, open_evaluation, scores_by_kind, with_file_ids
     from rtmdet_lab.models.download import public_name
-    from rtmdet_lab.training.evaluate import evaluate
-    from rtmdet_lab.training.report import choose_reporter
 
     check_outputs(args, (args.predictions, DETECTIONS), (args.curves, CURVES))
     device = choose_device(args.device)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.cli.common import SIZE_HELP, add_json, add_naming, print_table, write_result
-from rtmdet_lab.errors import DataError, SettingError
-from rtmdet_lab.escaping import say
+from rtmdet_lab.core.errors import DataError, SettingError
+from rtmdet_lab.core.escaping import say
 
 EXAMPLES = """examples:
   rtmdet-lab export rtmdet-tiny-coco --to onnx --images COCO/val2017
@@ -48,12 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from rtmdet_lab.checkpoint_task import task_from_checkpoint
     from rtmdet_lab.data.images import local_path
+    from rtmdet_lab.engine.load import task_from_checkpoint
+    from rtmdet_lab.engine.predict import image_paths
     from rtmdet_lab.export.canvases import spread_canvases
     from rtmdet_lab.export.exported import OPENERS, open_exported
     from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
-    from rtmdet_lab.inference import image_paths
     from rtmdet_lab.models.download import public_name
 
     if args.annotations is not None and args.images is None:
@@ -100,11 +100,11 @@ def run(args: argparse.Namespace) -> None:
 def _compare(args: argparse.Namespace, task: Any, exported: Any, images: list[Path]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from rtmdet_lab.experiment import open_evaluation
+    from rtmdet_lab.engine.evaluate import evaluate
+    from rtmdet_lab.engine.predict import predict
+    from rtmdet_lab.experiment.run import open_evaluation
     from rtmdet_lab.export.canvases import detect_exported, score_exported, spread
     from rtmdet_lab.export.compare import compare
-    from rtmdet_lab.inference import predict
-    from rtmdet_lab.training.evaluate import evaluate
 
     chosen = spread(images, args.compare_images)
     test = task.config.test

@@ -10,10 +10,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from rtmdet_lab.children import ending_in_order
 from rtmdet_lab.cli.common import check_outputs
-from rtmdet_lab.errors import UserError, as_sentence
-from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.core.children import ending_in_order
+from rtmdet_lab.core.errors import UserError, as_sentence
+from rtmdet_lab.core.escaping import for_terminal, say
 
 # verb -> (module with add_arguments(parser) and run(args), one line of help)
 VERBS = {

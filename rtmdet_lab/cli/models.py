@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from rtmdet_lab.cli.common import add_json, parse_overrides, print_table, write_result
-from rtmdet_lab.escaping import say
+from rtmdet_lab.core.escaping import say
 
 EXAMPLES = """examples:
   rtmdet-lab models
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from rtmdet_lab.presets import model_names
+    from rtmdet_lab.config.presets import model_names
 
     if args.name:
         result: Any = describe(args.name, args)

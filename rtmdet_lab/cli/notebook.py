@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.cli.common import parse_overrides
-from rtmdet_lab.errors import DataError, SettingError, UnknownNameError, did_you_mean
-from rtmdet_lab.escaping import say
-from rtmdet_lab.outputs import remember_output, require_output
+from rtmdet_lab.core.errors import DataError, SettingError, UnknownNameError, did_you_mean
+from rtmdet_lab.core.escaping import say
+from rtmdet_lab.core.outputs import remember_output, require_output
 
 EXECUTED = "executed notebook"
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import papermill
 
-    from rtmdet_lab.sweep.stopping import KernelStop
+    from rtmdet_lab.experiment.sweep.stopping import KernelStop
 
     if args.name is None:
         return _list()
@@ -78,7 +78,7 @@ def find_notebook(name: str) -> Path:
     Raises:
         UnknownNameError: there is none; the nearest name is suggested.
     """
-    from rtmdet_lab.shipped import shipped_folder
+    from rtmdet_lab.core.shipped import shipped_folder
 
     path = Path(name)
     if path.suffix == ".ipynb" and path.is_file():
@@ -116,7 +116,7 @@ def given_parameters(pairs: list[list[str]], mappings: list[str]) -> dict[str, A
 def _list() -> int:
     import json
 
-    from rtmdet_lab.shipped import shipped_folder
+    from rtmdet_lab.core.shipped import shipped_folder
 
     for path in sorted(shipped_folder("notebooks").glob("*.ipynb")):
         title = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0].removeprefix("# ")

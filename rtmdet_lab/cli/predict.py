@@ -23,9 +23,9 @@ from rtmdet_lab.cli.common import (
     save_figure,
     write_result,
 )
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.escaping import for_file_name, for_terminal, say
-from rtmdet_lab.outputs import require_outputs
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.escaping import for_file_name, for_terminal, say
+from rtmdet_lab.core.outputs import require_outputs
 
 DRAWING, SUBMISSION = "drawing of detections", "submission"
 EXAMPLES = """examples:
@@ -52,13 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from rtmdet_lab.checkpoint_task import task_from_checkpoint
+    from rtmdet_lab.core.structures import ImageMeta
     from rtmdet_lab.data.images import local_path
+    from rtmdet_lab.engine.load import task_from_checkpoint
+    from rtmdet_lab.engine.predict import image_paths, predict, prepare_inference
     from rtmdet_lab.evaluation.dota import write_submission
-    from rtmdet_lab.experiment import choose_device
-    from rtmdet_lab.inference import image_paths, predict, prepare_inference
+    from rtmdet_lab.experiment.run import choose_device
     from rtmdet_lab.models.download import public_name
-    from rtmdet_lab.structures import ImageMeta
 
     check_outputs(args, (args.submission, SUBMISSION))
     settings = decoding_settings(args)

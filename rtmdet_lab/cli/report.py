@@ -7,8 +7,8 @@ import dataclasses
 from pathlib import Path
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.errors import DataError, SettingError
-from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.core.errors import DataError, SettingError
+from rtmdet_lab.core.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab report kernel_size
@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
 def _measured(args: argparse.Namespace) -> int:
     import matplotlib.pyplot as plt
 
-    from rtmdet_lab.paper_items import load_experiment
-    from rtmdet_lab.reporting.figures import make_figures
-    from rtmdet_lab.reporting.latency import with_latency
-    from rtmdet_lab.reporting.render import claim_line, shown_table, write_report
-    from rtmdet_lab.reporting.results import as_json, gather_results, require_runs
+    from rtmdet_lab.experiment.report.figures import make_figures
+    from rtmdet_lab.experiment.report.latency import with_latency
+    from rtmdet_lab.experiment.report.render import claim_line, shown_table, write_report
+    from rtmdet_lab.experiment.report.results import as_json, gather_results, require_runs
+    from rtmdet_lab.experiment.table import load_experiment
 
     if not args.experiments:
         raise SettingError("no experiment named: `rtmdet-lab report kernel_size`, or --static for what needs no runs")
@@ -84,7 +84,7 @@ def _measured(args: argparse.Namespace) -> int:
 
 
 def _static(args: argparse.Namespace) -> int:
-    from rtmdet_lab.paper_items import compare_static, experiment_names, load_experiment
+    from rtmdet_lab.experiment.table import compare_static, experiment_names, load_experiment
 
     names = args.experiments or experiment_names()
     if not names:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.cli.common import add_json, parse_overrides, print_table, write_result
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.escaping import say
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.escaping import say
 
 if TYPE_CHECKING:
-    from rtmdet_lab.sweep.plan import Run
+    from rtmdet_lab.experiment.sweep.plan import Run
 
 EXAMPLES = """examples:
   rtmdet-lab sweep kernel_size --budget laptop --seeds 0 1 2 --jobs 2
@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rtmdet_lab.files import require_writable
-    from rtmdet_lab.sweep.plan import finished_record, plan
-    from rtmdet_lab.sweep.progress import Tracker
-    from rtmdet_lab.sweep.worker import run_notebook
+    from rtmdet_lab.core.files import require_writable
+    from rtmdet_lab.experiment.sweep.plan import finished_record, plan
+    from rtmdet_lab.experiment.sweep.progress import Tracker
+    from rtmdet_lab.experiment.sweep.worker import run_notebook
 
     for name in ("jobs", "retries"):
         least = 1 if name == "jobs" else 0
@@ -100,7 +100,7 @@ def _threads(jobs: int) -> int:
 
 
 def _distribute(args: argparse.Namespace, missing: Sequence[Run], tracker: Any) -> int | None:
-    from rtmdet_lab.sweep import cluster, local
+    from rtmdet_lab.experiment.sweep import cluster, local
 
     reserved = {"gpus_per_run": args.gpus_per_run, "cpus_per_run": args.cpus_per_run}
     if args.on == "ray":
@@ -115,8 +115,8 @@ def _distribute(args: argparse.Namespace, missing: Sequence[Run], tracker: Any) 
 
 
 def _list(args: argparse.Namespace, runs: Sequence[Run], missing: Sequence[Run]) -> int:
-    from rtmdet_lab.sweep.progress import estimate_s
-    from rtmdet_lab.training.report import minutes
+    from rtmdet_lab.engine.console import minutes
+    from rtmdet_lab.experiment.sweep.progress import estimate_s
 
     print_table([_row(one) for one in runs])
     each = f"{minutes(estimate_s(runs, missing[:1], 1))} each, " if missing else ""
@@ -126,8 +126,8 @@ def _list(args: argparse.Namespace, runs: Sequence[Run], missing: Sequence[Run])
 
 
 def _row(run: Run) -> dict[str, Any]:
-    from rtmdet_lab.sweep.plan import finished_record
-    from rtmdet_lab.sweep.progress import epochs_done
+    from rtmdet_lab.experiment.sweep.plan import finished_record
+    from rtmdet_lab.experiment.sweep.progress import epochs_done
 
     if finished_record(run) is not None:
         state = "done"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet_lab.cli.common import add_data_policy, add_device, add_json, parse_overrides, print_table, write_result
-from rtmdet_lab.escaping import for_terminal, say
+from rtmdet_lab.core.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab data generate data/scenes
@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   torchrun --nnodes 2 --nproc-per-node 8 ... -m rtmdet_lab.cli train --model rtmdet-s ...   (on each of two machines)
   rtmdet-lab train --model rtmdet-nano --init rtmdet-nano-person --classes person --data COCO --out runs/person
 
-Every setting of rtmdet_lab/config.py can be given to --set by its dotted name."""
+Every setting of rtmdet_lab/config/settings.py can be given to --set by its dotted name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     import dataclasses
 
-    from rtmdet_lab.distributed import process_group, rank
-    from rtmdet_lab.experiment import run as run_experiment
-    from rtmdet_lab.training.report import choose_reporter
+    from rtmdet_lab.core.distributed import process_group, rank
+    from rtmdet_lab.engine.console import choose_reporter
+    from rtmdet_lab.experiment.run import run as run_experiment
 
     with process_group():
         record = run_experiment(
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
 
 def chosen_config(args: argparse.Namespace) -> Any:
     """Returns the configuration of the run, with a batch that fits; says what the training will need."""
-    from rtmdet_lab.auto_batch import asks_for_batch, planned_config
+    from rtmdet_lab.experiment.batch_size import asks_for_batch, planned_config
 
     config = build_config(args)
     silent = args.progress == "silent"
@@ -108,7 +108,8 @@ def _words_of_model_and_data(args: argparse.Namespace) -> Iterator[str]:
 
 def build_config(args: argparse.Namespace) -> Any:
     """Returns the experiment configuration the options describe; of a run that is resumed, its own with them on top."""
-    from rtmdet_lab.config import ExperimentConfig, with_overrides
+    from rtmdet_lab.config.overrides import with_overrides
+    from rtmdet_lab.config.settings import ExperimentConfig
 
     base = resumed_config(args)
     return with_overrides(base or ExperimentConfig(), given_settings(args, base))
@@ -122,7 +123,7 @@ def resumed_config(args: argparse.Namespace) -> Any:
     """
     if args.resume is None:
         return None
-    from rtmdet_lab.training.state import has_state, newest_state
+    from rtmdet_lab.engine.state import has_state, newest_state
 
     if args.resume == "auto" and not has_state(args.out):
         return None
@@ -131,8 +132,8 @@ def resumed_config(args: argparse.Namespace) -> Any:
 
 def given_settings(args: argparse.Namespace, base: Any = None) -> dict[str, Any]:
     """Returns the settings that the options name; a new run gets a model and a seed in any case."""
+    from rtmdet_lab.config.presets import parse_model_name
     from rtmdet_lab.data.layout import find_data
-    from rtmdet_lab.presets import parse_model_name
 
     settings: dict[str, Any] = {}
     task = base.task if base is not None else None

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rtmdet_lab.errors import DataError, did_you_mean
-from rtmdet_lab.fields import is_id, shown
+from rtmdet_lab.core.errors import DataError, did_you_mean
+from rtmdet_lab.core.fields import is_id, shown
 
 
 def read_categories(

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from rtmdet_lab.children import map_in_processes
+from rtmdet_lab.core.children import map_in_processes
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.data.coco import place_images
 from rtmdet_lab.data.coco_file import read_coco
 from rtmdet_lab.data.dota import choose_classes, read_labelled
 from rtmdet_lab.data.exif import turn_doubt
 from rtmdet_lab.data.images import is_deep, read_bytes, read_image, stored_size
-from rtmdet_lab.errors import DataError
 
 _DARK = 16  # of 255: an image of 16 bits that stays below holds numbers of 12 bits or fewer
 

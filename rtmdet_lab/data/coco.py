@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.data.coco_file import CocoFile, ImageRecord, read_coco
 from rtmdet_lab.data.folders import fit_names
 from rtmdet_lab.data.reading import Reading
 from rtmdet_lab.data.segmentation import to_polygons
-from rtmdet_lab.errors import DataError
 from rtmdet_lab.geometry.masks import decode_segmentation
-from rtmdet_lab.geometry.outlines import Outlines
-from rtmdet_lab.structures import ImageMeta
+from rtmdet_lab.geometry.polygons import Outlines
 from rtmdet_lab.transforms.base import Sample, as_boxes, image_size
 from rtmdet_lab.transforms.geometric import resize_objects
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.fields import box, flag, is_id, number, shown, side
+from rtmdet_lab.core.files import read_json
 from rtmdet_lab.data.categories import choose_categories, read_categories
 from rtmdet_lab.data.foreign import name_file, name_folder
 from rtmdet_lab.data.plausibility import AGREEMENT, disagreement, judge_boxes
 from rtmdet_lab.data.segmentation import outline_area, outline_box, segmentation_problem, without_scraps
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.fields import box, flag, is_id, number, shown, side
-from rtmdet_lab.files import read_json
 
 WITHOUT_AREA, THIN, OUTSIDE, IGNORED = "without area", "thinner than a pixel", "outside their image", "marked ignore"
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rtmdet_lab.core.errors import DataError, did_you_mean
+from rtmdet_lab.core.structures import ImageMeta, Targets
 from rtmdet_lab.data.coco_file import OUTSIDE, THIN
 from rtmdet_lab.data.folders import visible_files
 from rtmdet_lab.data.foreign import name_folder
@@ -19,9 +21,7 @@ from rtmdet_lab.data.images import IMAGE_SUFFIXES, peek_size
 from rtmdet_lab.data.label_file import LabelFile, read_label_file
 from rtmdet_lab.data.plausibility import judge_places
 from rtmdet_lab.data.reading import Reading
-from rtmdet_lab.errors import DataError, did_you_mean
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
-from rtmdet_lab.structures import ImageMeta, Targets
 from rtmdet_lab.transforms.base import Sample, image_size
 from rtmdet_lab.transforms.geometric import resize_objects
 

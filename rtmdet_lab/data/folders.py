@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
 
 _LOOKED_AT = 20  # names that decide how all are read
 

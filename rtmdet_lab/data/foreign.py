@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.fields import is_number
+from rtmdet_lab.core.fields import is_number
 
 _LOOKED_AT = 20  # files of a folder
 _BEGINNING = 1 << 16  # bytes of a file

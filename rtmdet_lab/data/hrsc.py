@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 import torch
 from tqdm import tqdm
 
+from rtmdet_lab.core.errors import DataError, StorageError
+from rtmdet_lab.core.files import require_plain, require_writable
+from rtmdet_lab.core.outputs import require_outputs, write_output
 from rtmdet_lab.data.dota import find_pairs
-from rtmdet_lab.errors import DataError, StorageError
-from rtmdet_lab.files import require_plain, require_writable
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
-from rtmdet_lab.outputs import require_outputs, write_output
 
 LABELS = "label file from HRSC2016"
 HRSC_CLASS = "ship"

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 from torchvision import tv_tensors
 
+from rtmdet_lab.core.errors import StorageError
 from rtmdet_lab.data.handover import address_of, open_address
 from rtmdet_lab.data.images import JPEG_SUFFIXES, MAX_PIXELS, peek_header, reduced_size
-from rtmdet_lab.errors import StorageError
 from rtmdet_lab.transforms.base import to_array, to_image
 
 Size = tuple[int, int]  # (height, width)

@@ -19,10 +19,10 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 
+from rtmdet_lab.core.errors import DataError, StorageError
+from rtmdet_lab.core.files import AWAY, PATIENCE_S, patiently, require_plain
 from rtmdet_lab.data.exif import SIDEWAYS, is_turned
 from rtmdet_lab.data.tiff import describe_tiff
-from rtmdet_lab.errors import DataError, StorageError
-from rtmdet_lab.files import AWAY, PATIENCE_S, patiently, require_plain
 from rtmdet_lab.transforms.base import image_size, to_image
 
 MAX_PIXELS = 600_000_000  # 24,000 x 24,000: past the largest aerial images in use, and 1.8 GB as RGB

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rtmdet_lab.errors import DataError, did_you_mean
-from rtmdet_lab.fields import MAX_COORDINATE, is_number
-from rtmdet_lab.files import require_plain
+from rtmdet_lab.core.errors import DataError, did_you_mean
+from rtmdet_lab.core.fields import MAX_COORDINATE, is_number
+from rtmdet_lab.core.files import require_plain
 
 LINE_END = re.compile(r"\r\n|\r|\n")  # of every system, mixed, too
 _HEADERS = ("imagesource", "gsd")  # what the first two lines of an official file begin with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
 
 # (images, annotations) below the folder, per split: our own, COCO's, and a plain variant.
 _LAYOUTS = {

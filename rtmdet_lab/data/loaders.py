@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from rtmdet_lab.children import Watch, begin_child
+from rtmdet_lab.core.children import Watch, begin_child
+from rtmdet_lab.core.errors import DataError, StorageError, UserError
+from rtmdet_lab.core.structures import Targets
 from rtmdet_lab.data.handover import Lost, Outbox, Parcel
-from rtmdet_lab.errors import DataError, StorageError, UserError
-from rtmdet_lab.structures import Targets
 from rtmdet_lab.transforms.base import EmptyCrop, Sample, plain_boxes
 from rtmdet_lab.transforms.mixing import Mixing
 

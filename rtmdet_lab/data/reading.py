@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from torchvision import tv_tensors
 
+from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.data.image_cache import ImageCache
 from rtmdet_lab.data.images import read_reduced
-from rtmdet_lab.errors import SettingError
 
 Set = TypeVar("Set")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rtmdet_lab.core.fields import MAX_COORDINATE, is_number
 from rtmdet_lab.data.plausibility import AGREEMENT, disagreement
-from rtmdet_lab.fields import MAX_COORDINATE, is_number
 from rtmdet_lab.geometry.masks import Polygons, decode_segmentation
 from rtmdet_lab.geometry.run_lengths import unpack_counts
 from rtmdet_lab.geometry.tracing import mask_to_polygons

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.evaluation.coco_files import read_results, read_truth
 from rtmdet_lab.evaluation.coco_scores import run_coco_eval, score_coco
 from rtmdet_lab.geometry.boxes import xyxy_to_xywh
 from rtmdet_lab.geometry.masks import encode_masks
-from rtmdet_lab.structures import Detections, Targets
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 MAX_DETECTIONS = 100  # per image, the benchmark's own limit

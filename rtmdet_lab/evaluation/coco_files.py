@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.fields import MAX_COORDINATE, box, flag, number
-from rtmdet_lab.files import read_json
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.fields import MAX_COORDINATE, box, flag, number
+from rtmdet_lab.core.files import read_json
 from rtmdet_lab.geometry.run_lengths import unfit_masks
 
 _FIELDS = {"bbox": "bbox", "segm": "segmentation"}  # what is scored, by kind

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rtmdet_lab.errors import DataError, did_you_mean
-from rtmdet_lab.escaping import for_file_name
+from rtmdet_lab.core.errors import DataError, did_you_mean
+from rtmdet_lab.core.escaping import for_file_name
+from rtmdet_lab.core.outputs import write_output
+from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.evaluation.dota_files import to_rotated_results
 from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
-from rtmdet_lab.outputs import write_output
-from rtmdet_lab.structures import Detections, Targets
 
 METRICS = ("AP", "AP50", "AP75")
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))

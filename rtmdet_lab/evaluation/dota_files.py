@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.structures import Detections, ImageMeta
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.structures import Detections, ImageMeta
 
 
 def to_rotated_results(found: Detections, image_id: Any, classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -10,15 +10,15 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from rtmdet_lab.core.errors import DataError, SettingError
+from rtmdet_lab.core.structures import Detections, ImageMeta
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.data.loaders import Source
-from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.engine.evaluate import make_val_loader
+from rtmdet_lab.engine.predict import image_paths
 from rtmdet_lab.export.exported import Exported
-from rtmdet_lab.inference import image_paths
-from rtmdet_lab.structures import Detections, ImageMeta
 from rtmdet_lab.tasks.base import Evaluator, Task
-from rtmdet_lab.tasks.views import View, to_canvas
-from rtmdet_lab.training.evaluate import make_val_loader
+from rtmdet_lab.tasks.test_time import View, to_canvas
 from rtmdet_lab.transforms.base import to_array
 
 Item = TypeVar("Item")

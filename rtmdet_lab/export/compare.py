@@ -9,9 +9,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from rtmdet_lab.core.structures import Detections
 from rtmdet_lab.geometry.boxes import pairwise_iou
 from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
-from rtmdet_lab.structures import Detections
 
 SAME_OBJECT = 0.5  # IoU from which two detections of a class are taken for the same
 

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtmdet_lab.config import TestConfig
-from rtmdet_lab.errors import DataError, SettingError
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.config.settings import TestConfig
+from rtmdet_lab.core.errors import DataError, SettingError
+from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.export.network import RAW_OUTPUTS
 from rtmdet_lab.export.runner import read
 from rtmdet_lab.export.written import was_written_here
 from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.presets import STRIDES
-from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.tasks.factory import decode_for
 
 METADATA = "rtmdet_lab"  # key of the description, JSON, inside every exported file

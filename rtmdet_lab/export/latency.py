@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.core.errors import SettingError
 
 
 @dataclass(frozen=True)

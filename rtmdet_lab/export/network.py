@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.config import TaskName
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.config.settings import TaskName
 from rtmdet_lab.geometry.priors import decode_distances, decode_rotated, level_points
 from rtmdet_lab.layers.fuse import fuse
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.head import flatten_levels
-from rtmdet_lab.presets import STRIDES
 from rtmdet_lab.transforms.normalize import MEAN_BGR, STD_BGR
 
 INPUT = "images"

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rtmdet_lab.config import TestConfig
+from rtmdet_lab.config.settings import TestConfig
 from rtmdet_lab.export.exported import METADATA
 from rtmdet_lab.export.network import INPUT, RAW_OUTPUTS, ExportNetwork, exported_program
 from rtmdet_lab.export.onnx_graph import FOUND_OUTPUTS, OPSET, POSTPROCESSING, postprocessing_graph

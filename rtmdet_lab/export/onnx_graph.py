@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtmdet_lab.config import TaskName, TestConfig
-from rtmdet_lab.presets import STRIDES
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.config.settings import TaskName, TestConfig
 
 if TYPE_CHECKING:
     import onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from rtmdet_lab.config import TaskName, TestConfig
+from rtmdet_lab.config.settings import TaskName, TestConfig
 from rtmdet_lab.export.exported import require
 from rtmdet_lab.export.onnx_graph import postprocessing_graph
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.export.exported import require
 from rtmdet_lab.export.network import INPUT
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from rtmdet_lab.config import TestConfig
-from rtmdet_lab.errors import SettingError, StorageError, UnknownNameError, did_you_mean
+from rtmdet_lab.config.settings import TestConfig
+from rtmdet_lab.core.errors import SettingError, StorageError, UnknownNameError, did_you_mean
+from rtmdet_lab.core.files import write_atomic
+from rtmdet_lab.core.outputs import remember_output, require_output, write_output
 from rtmdet_lab.export import runner
 from rtmdet_lab.export.exported import METADATA, require
 from rtmdet_lab.export.network import ExportNetwork, example_images, exported_program
@@ -25,9 +27,7 @@ from rtmdet_lab.export.openvino_file import convert_onnx, detections_openvino
 from rtmdet_lab.export.quantize import quantize_onnx, quantize_openvino
 from rtmdet_lab.export.tensorrt_file import build_engine
 from rtmdet_lab.export.written import remember
-from rtmdet_lab.files import write_atomic
 from rtmdet_lab.models.detector import RTMDet
-from rtmdet_lab.outputs import remember_output, require_output, write_output
 
 if TYPE_CHECKING:
     import onnx

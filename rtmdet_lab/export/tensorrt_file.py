@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.export.exported import require
 from rtmdet_lab.export.network import INPUT
 

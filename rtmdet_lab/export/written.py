@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from rtmdet_lab.errors import StorageError
+from rtmdet_lab.core.errors import StorageError
 from rtmdet_lab.models.download import cache_folder
 
 _BY_THIS_PROCESS: set[str] = set()  # also where the folder cannot be written

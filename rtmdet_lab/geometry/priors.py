@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rtmdet_lab.structures import Priors
+from rtmdet_lab.core.structures import Priors
 
 
 def point_grid(

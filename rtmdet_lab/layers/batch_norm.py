@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.distributed import sum_over_processes, world_size
+from rtmdet_lab.core.distributed import sum_over_processes, world_size
 
 
 class SyncNorm(nn.BatchNorm2d):

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtmdet_lab.config import iter_settings
-from rtmdet_lab.errors import CheckpointError
+from rtmdet_lab.config.overrides import iter_settings
+from rtmdet_lab.config.presets import resolve_model
+from rtmdet_lab.core.errors import CheckpointError
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.knowledge import Knowledge
-from rtmdet_lab.presets import resolve_model
 
 CLASS_ROWS = re.compile(r"bbox_head\.rtm_cls\.")  # one row per class
 # Two networks of the same keys and shapes compute something else with these.

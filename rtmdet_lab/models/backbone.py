@@ -1,7 +1,7 @@
 """CSPNeXt: the backbone, and the ImageNet classifier its published weights come from (paper 3.2, paper.md 4.7).
 
 Channels of stem and stages are 64-128-256-512-1024 times the width multiplier; blocks are 3-6-6-3 times the depth
-multiplier (table in :mod:`rtmdet_lab.presets`).
+multiplier (table in :mod:`rtmdet_lab.config.presets`).
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtmdet_lab.config import ModelConfig
+from rtmdet_lab.config.presets import resolve_model, scaled_blocks, stage_channels
+from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.layers.conv import ConvBNAct, conv3x3
 from rtmdet_lab.layers.csp import CSPLayer
 from rtmdet_lab.layers.spp import SPP
-from rtmdet_lab.presets import resolve_model, scaled_blocks, stage_channels
 
 
 class CSPNeXt(nn.Module):

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.errors import CheckpointError, DataError
-from rtmdet_lab.files import require_plain, write_atomic
+from rtmdet_lab.core.errors import CheckpointError, DataError
+from rtmdet_lab.core.files import require_plain, write_atomic
 from rtmdet_lab.models.agreement import CLASS_ROWS, match_rows, require_finite, require_same_meaning, rows_by_name
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.download import fetch, is_address, public_name

@@ -6,15 +6,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rtmdet_lab.config import ModelConfig, TaskName, with_overrides
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import parse_model_name
+from rtmdet_lab.config.settings import ModelConfig, TaskName
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.models.backbone import CSPNeXt
 from rtmdet_lab.models.head import RTMDetHead
 from rtmdet_lab.models.instance_head import RTMDetInsHead
 from rtmdet_lab.models.neck import CSPPAFPN
 from rtmdet_lab.models.rotated_head import RTMDetRotatedHead
-from rtmdet_lab.presets import parse_model_name
-from rtmdet_lab.structures import DensePredictions
 
 HEADS = {"detection": RTMDetHead, "instance": RTMDetInsHead, "rotated": RTMDetRotatedHead}
 

@@ -16,8 +16,8 @@ import urllib.error
 import urllib.parse
 from pathlib import Path
 
-from rtmdet_lab.errors import StorageError
-from rtmdet_lab.locking import locked
+from rtmdet_lab.core.errors import StorageError
+from rtmdet_lab.core.locking import locked
 from rtmdet_lab.models.transfer import CHUNK, transfer
 
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.config import ModelConfig
+from rtmdet_lab.config.presets import STRIDES, resolve_model
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.geometry.priors import decode_distances, point_grid
 from rtmdet_lab.layers.conv import ConvBNAct, conv3x3
-from rtmdet_lab.presets import STRIDES, resolve_model
-from rtmdet_lab.structures import DensePredictions
 
 CLASS_PRIOR = 0.01  # initial probability of any class at any point
 

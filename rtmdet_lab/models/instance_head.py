@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtmdet_lab.config import ModelConfig
+from rtmdet_lab.config.presets import STRIDES, resolve_model
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.geometry.priors import decode_distances, point_grid
 from rtmdet_lab.layers.conv import ConvBNAct
 from rtmdet_lab.layers.dynamic_masks import NUM_PARAMETERS, PROTOTYPES
 from rtmdet_lab.models.head import flatten_levels, init_head, make_predictors, make_towers
-from rtmdet_lab.presets import STRIDES, resolve_model
-from rtmdet_lab.structures import DensePredictions
 
 
 class RTMDetInsHead(nn.Module):

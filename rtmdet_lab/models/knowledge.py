@@ -14,10 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
-from rtmdet_lab.config import ExperimentConfig, ModelConfig, TaskName, from_dict, iter_settings
-from rtmdet_lab.errors import CheckpointError, UserError
+from rtmdet_lab.config.overrides import from_dict, iter_settings
+from rtmdet_lab.config.presets import SIZES, STEM_AND_STAGE_CHANNELS, STRIDES, TASK_PREFIX, resolve, resolve_model
+from rtmdet_lab.config.settings import ExperimentConfig, ModelConfig, TaskName
+from rtmdet_lab.core.errors import CheckpointError, UserError
 from rtmdet_lab.models.zoo import ZOO, ZooEntry
-from rtmdet_lab.presets import SIZES, STEM_AND_STAGE_CHANNELS, STRIDES, TASK_PREFIX, resolve, resolve_model
 from rtmdet_lab.transforms.normalize import MEAN_BGR, STD_BGR
 
 _LARGEST_SIZE = 8192  # pixels; past what any model is tested at: a file must not ask for all memory

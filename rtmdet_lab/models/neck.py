@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtmdet_lab.config import ModelConfig
+from rtmdet_lab.config.presets import resolve_model, scaled_blocks
+from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.layers.conv import ConvBNAct, conv3x3
 from rtmdet_lab.layers.csp import CSPLayer
-from rtmdet_lab.presets import resolve_model, scaled_blocks
 
 
 class CSPPAFPN(nn.Module):

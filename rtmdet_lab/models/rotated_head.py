@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from rtmdet_lab.config import ModelConfig
+from rtmdet_lab.config.presets import STRIDES, resolve_model
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.geometry.priors import decode_rotated, point_grid
 from rtmdet_lab.models.head import RTMDetHead, flatten_levels, init_head, make_predictors
-from rtmdet_lab.presets import STRIDES, resolve_model
-from rtmdet_lab.structures import DensePredictions
 
 
 class RTMDetRotatedHead(RTMDetHead):

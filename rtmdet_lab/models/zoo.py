@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rtmdet_lab.errors import UnknownNameError, did_you_mean
+from rtmdet_lab.core.errors import UnknownNameError, did_you_mean
 
 _MMDET = "https://download.openmmlab.com/mmdetection/v3.0/rtmdet"
 _MMROTATE = "https://download.openmmlab.com/mmrotate/v1.0/rotated_rtmdet"

@@ -9,8 +9,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from rtmdet_lab.assigners.base import Assigner
-from rtmdet_lab.config import ExperimentConfig
-from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta, Targets
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta, Targets
 
 
 class Evaluator(Protocol):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from rtmdet_lab.config import LossConfig, TestConfig
-from rtmdet_lab.distributed import mean_over_processes
-from rtmdet_lab.errors import UserError
+from rtmdet_lab.config.settings import LossConfig, TestConfig
+from rtmdet_lab.core.distributed import mean_over_processes
+from rtmdet_lab.core.errors import UserError
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.losses.quality_focal import quality_focal_loss, sigmoid_focal_loss
-from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 
 
 class NonFiniteOutputError(UserError, ArithmeticError):

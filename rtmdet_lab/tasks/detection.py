@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from rtmdet_lab.assigners.factory import build_assigner
-from rtmdet_lab.config import ExperimentConfig, LossConfig, TestConfig
+from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.settings import ExperimentConfig, LossConfig, TestConfig
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.losses.iou import overlap_loss
 from rtmdet_lab.models.detector import RTMDet
-from rtmdet_lab.presets import resolve
-from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,

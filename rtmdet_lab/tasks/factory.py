@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from rtmdet_lab.config import ExperimentConfig, TaskName, TestConfig
-from rtmdet_lab.errors import SettingError
-from rtmdet_lab.structures import DensePredictions, Detections, ImageMeta
+from rtmdet_lab.config.settings import ExperimentConfig, TaskName, TestConfig
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import require_finite
 from rtmdet_lab.tasks.detection import decode_boxes, detection_task

@@ -15,23 +15,18 @@ from torch.utils.checkpoint import checkpoint
 
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.factory import build_assigner
-from rtmdet_lab.config import ExperimentConfig, TestConfig
-from rtmdet_lab.distributed import mean_over_processes
+from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
+from rtmdet_lab.core.distributed import mean_over_processes
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.geometry.boxes import box_centers
 from rtmdet_lab.geometry.masks import mask_centers
 from rtmdet_lab.layers.dynamic_masks import FEATURE_STRIDE, mask_logits
 from rtmdet_lab.losses.dice import dice_loss
 from rtmdet_lab.models.detector import RTMDet
-from rtmdet_lab.presets import resolve
-from rtmdet_lab.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.tasks.common import (
-    class_nms,
-    has_area,
-    select_candidates,
-    to_original,
-)
+from rtmdet_lab.tasks.common import class_nms, has_area, select_candidates, to_original
 from rtmdet_lab.tasks.detection import detection_losses
 
 MASK_STRIDE = 4  # pixels between the points where predicted and true masks are compared

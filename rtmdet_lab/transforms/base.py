@@ -8,7 +8,8 @@ A sample is an ``(image, target)`` pair of torchvision's ``tv_tensors``, and eve
 * target: a dict. ``boxes`` are ``tv_tensors.BoundingBoxes`` (G, 4) XYXY float32 pixels, in the rotated task a plain tensor
   (G, 5) cx cy w h angle (torchvision's own rotated format counts degrees the other way round); ``labels`` (G,) int64;
   ``ignore`` (G,) bool and ``areas`` (G,) float32 where the data set has them; ``outlines`` the objects' polygons for the
-  instance task (:class:`~rtmdet_lab.geometry.outlines.Outlines`); ``meta`` an :class:`~rtmdet_lab.structures.ImageMeta`.
+  instance task (:class:`~rtmdet_lab.geometry.polygons.Outlines`); ``meta`` an
+  :class:`~rtmdet_lab.core.structures.ImageMeta`.
 
 Randomness is torch's global generator, which the loader seeds per sample.
 """

@@ -8,7 +8,7 @@ import torch
 from torchvision import tv_tensors
 
 from rtmdet_lab.geometry.masks import fill_polygons
-from rtmdet_lab.geometry.outlines import Outlines
+from rtmdet_lab.geometry.polygons import Outlines
 from rtmdet_lab.transforms.base import EmptyCrop, Sample, Target, Transform, image_size, plain_boxes, select_objects
 
 MASK_STRIDE = 4  # pixels between the points at which the mask loss reads a mask

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from torchvision.transforms import v2
 
-from rtmdet_lab.config import AugmentConfig
+from rtmdet_lab.config.settings import AugmentConfig
 from rtmdet_lab.transforms.base import Sample
 from rtmdet_lab.transforms.color import RandomHSV
-from rtmdet_lab.transforms.direct import JitterCrop, MosaicCrop
+from rtmdet_lab.transforms.fused import JitterCrop, MosaicCrop
 from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize, Resize
 from rtmdet_lab.transforms.mixing import MixUp, Mosaic
 from rtmdet_lab.transforms.partners import CachedPartners, DatasetPartners, PartnerSource

@@ -29,7 +29,7 @@ from rtmdet_lab.transforms.base import (
     to_image,
     uniform,
 )
-from rtmdet_lab.transforms.direct import Placed, draw_window, keep_visible, render
+from rtmdet_lab.transforms.fused import Placed, draw_window, keep_visible, render
 from rtmdet_lab.transforms.geometric import fit_size
 
 # Round things have no direction: images with one of them are turned by quarter turns only (classes 9 and 11 of DOTA).

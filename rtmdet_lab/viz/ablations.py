@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from rtmdet_lab.escaping import for_figure
+from rtmdet_lab.core.escaping import for_figure
 
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # names stay readable on lines
 COLORS = ("#1f5fa8", "#d1495b", "#2e8b57", "#e08e0b", "#7b52ab", "#0f8b8d", "#8c564b", "#555555")

@@ -13,8 +13,8 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from rtmdet_lab.escaping import for_figure
-from rtmdet_lab.structures import Priors
+from rtmdet_lab.core.escaping import for_figure
+from rtmdet_lab.core.structures import Priors
 from rtmdet_lab.viz.draw import add_box, class_color, show_image, to_rgb_array
 
 IN_THE_RUNNING = 20  # cheapest points of an object; 13 at most are chosen

@@ -8,14 +8,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from rtmdet_lab.escaping import for_figure
+from rtmdet_lab.core.escaping import for_figure
 
 
 def plot_runtimes(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Figure:
     """Returns AP against the milliseconds of an image: medians as points, from the 10th to the 90th percentile as lines.
 
     Args:
-        rows: as :func:`rtmdet_lab.export.contest.hold_contest` returns them.
+        rows: as :func:`rtmdet_lab.export.runtime_benchmark.hold_contest` returns them.
     """
     figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     for number, row in enumerate(rows):

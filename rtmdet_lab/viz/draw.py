@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from torch import Tensor
 
-from rtmdet_lab.escaping import for_figure
+from rtmdet_lab.core.escaping import for_figure
+from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
-from rtmdet_lab.structures import Detections, Targets
 from rtmdet_lab.viz.labels import add_label, legible
 
 CELL_INCHES = 3.2  # side of one picture in a gallery

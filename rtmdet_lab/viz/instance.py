@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from rtmdet_lab.escaping import for_figure
+from rtmdet_lab.core.escaping import for_figure
 from rtmdet_lab.layers.dynamic_masks import FEATURE_STRIDE, PROTOTYPES, split_kernels
 from rtmdet_lab.viz.draw import show_image, to_rgb_array
 

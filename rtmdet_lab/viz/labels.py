@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 from torch import Tensor
 
-from rtmdet_lab.escaping import for_figure, for_terminal
+from rtmdet_lab.core.escaping import for_figure, for_terminal
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 from rtmdet_lab.viz.fonts import writable
 

@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from rtmdet_lab.escaping import for_figure
-from rtmdet_lab.structures import Priors, Targets
+from rtmdet_lab.core.escaping import for_figure
+from rtmdet_lab.core.structures import Priors, Targets
 from rtmdet_lab.viz.assignment import draw_heat, level_maps
 from rtmdet_lab.viz.draw import add_box, class_color, draw_positive_points, show_image, to_rgb_array
 

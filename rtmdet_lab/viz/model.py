@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from rtmdet_lab.escaping import for_figure
+from rtmdet_lab.core.escaping import for_figure
 
 COLORS = ("#1f6fb4", "#d9822b")  # of the first and the second network
 SHARES = (0.5, 0.9)  # of the gradient, whose squares are drawn

@@ -11,10 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 
-from rtmdet_lab.escaping import for_figure
+from rtmdet_lab.core.escaping import for_figure
+from rtmdet_lab.core.structures import Targets
 from rtmdet_lab.geometry.priors import decode_rotated
 from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
-from rtmdet_lab.structures import Targets
 from rtmdet_lab.viz.draw import add_box, class_color, draw_targets
 
 SIDES = ("left", "top", "right", "bottom")

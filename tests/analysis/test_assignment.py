@@ -7,8 +7,8 @@ import torch
 
 from rtmdet_lab.analysis.assignment import candidate_table
 from rtmdet_lab.assigners.dynamic import DynamicAssigner
+from rtmdet_lab.core.structures import DensePredictions, Targets
 from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.structures import DensePredictions, Targets
 
 
 @pytest.fixture

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_networks import meta_model, small_model
 from torch import nn
 
 from rtmdet_lab.analysis.complexity import count_params, measure_complexity
-from rtmdet_lab.config import ModelConfig
+from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.models.backbone import CSPNeXtClassifier
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import meta_model, small_model
 
 # paper.md 1.1 and 1.2: published G multiply-adds at 640; recounted M parameters and G of backbone, neck and head
 PUBLISHED = {

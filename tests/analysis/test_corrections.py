@@ -7,9 +7,9 @@ import json
 import pytest
 
 from rtmdet_lab.analysis.corrections import Correction, write_corrected_coco, write_corrected_labels
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.data.coco_file import read_coco
 from rtmdet_lab.data.label_file import read_label_file
-from rtmdet_lab.errors import DataError
 
 COCO = {
     "info": {"description": "ours", "more": [1]},

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_sets import assert_one_sentence
 
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.analysis.estimate import Cost, block, conv, estimate
-from rtmdet_lab.config import ModelConfig, with_overrides
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.models.detector import RTMDet
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
 
 CHANGES = [
     {"num_classes": 3},

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from rtmdet_lab import create_model, fuse
-from rtmdet_lab.analysis.anatomy import PARTS, parts_of
 from rtmdet_lab.analysis.latency import measure_latency
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.analysis.model_summary import PARTS, parts_of
+from rtmdet_lab.core.errors import SettingError
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from rtmdet_lab import create_model
 from rtmdet_lab.analysis.receptive_field import PLACES, ReceptiveField, features_at, receptive_field, settle_norms
-from rtmdet_lab.errors import SettingError, UnknownNameError
+from rtmdet_lab.core.errors import SettingError, UnknownNameError
 
 torch.set_num_threads(1)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +19,9 @@ from rtmdet_lab.analysis.statistics import (
     seed_interval,
     verdict,
 )
+from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.evaluation.dota import DotaEvaluator
-from rtmdet_lab.structures import Detections, ImageMeta, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 
 def scene(rng, index, noise, rotated=False, classes=3, ties=False):

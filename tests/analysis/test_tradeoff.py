@@ -7,7 +7,7 @@ import math
 import pytest
 
 from rtmdet_lab.analysis.tradeoff import describe_peers, height_of_curve, peers_above
-from rtmdet_lab.paper_items import load_experiment
+from rtmdet_lab.experiment.table import load_experiment
 
 CURVE = [(10.0, 40.0), (40.0, 50.0), (160.0, 52.0)]
 

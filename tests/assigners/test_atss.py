@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from made_matches import assert_equals_oracle, assert_same_assignment, made_batch, objects, predicted
+from slow_assigners import slow_atss
 from torch.testing import assert_close
 
 from rtmdet_lab.assigners.atss import ATSSAssigner, anchor_squares
 from rtmdet_lab.assigners.base import BoxGeometry
+from rtmdet_lab.core.structures import DensePredictions, Targets
 from rtmdet_lab.geometry.rotated import points_in_rboxes, rotated_iou
-from rtmdet_lab.structures import DensePredictions, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_matches import assert_equals_oracle, assert_same_assignment, made_batch, objects, predicted
-from slow_assigners import slow_atss
 
 
 @pytest.mark.parametrize(("topk", "seeds"), [(9, 200), (1, 30), (3, 30), (1000, 30)])

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_matches import made_batch, objects, predicted
 
 from rtmdet_lab.assigners.base import BoxGeometry, match_inputs, pad_targets, resolve_conflicts, with_quality
-from rtmdet_lab.structures import Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_matches import made_batch, objects, predicted
+from rtmdet_lab.core.structures import Targets
 
 CPU = torch.device("cpu")
 

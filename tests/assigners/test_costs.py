@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
+import slow_assigners as slow
 import torch
+from made_matches import images_of, made_batch, objects, predicted
 from torch.testing import assert_close
 
 from rtmdet_lab.assigners.base import BoxGeometry, match_inputs
@@ -20,11 +20,7 @@ from rtmdet_lab.assigners.costs import (
     soft_center_cost,
     soft_cls_cost,
 )
-from rtmdet_lab.structures import DensePredictions, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-import slow_assigners as slow
-from made_matches import images_of, made_batch, objects, predicted
+from rtmdet_lab.core.structures import DensePredictions, Targets
 
 
 def inputs_of(predictions, targets):

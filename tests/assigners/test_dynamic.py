@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-from torch.testing import assert_close
-
-from rtmdet_lab.assigners import dynamic
-from rtmdet_lab.assigners.base import MatchInputs, SomePairs, match_inputs
-from rtmdet_lab.assigners.dynamic import DynamicAssigner, dynamic_soft_label, simota
-from rtmdet_lab.config import AssignerConfig
-from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.structures import DensePredictions, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_matches import (
     assert_equals_oracle,
     assert_same_assignment,
@@ -28,6 +16,14 @@ from made_matches import (
     without_twins,
 )
 from slow_assigners import RTMDET, SIMOTA, Recipe, slow_dynamic
+from torch.testing import assert_close
+
+from rtmdet_lab.assigners import dynamic
+from rtmdet_lab.assigners.base import MatchInputs, SomePairs, match_inputs
+from rtmdet_lab.assigners.dynamic import DynamicAssigner, dynamic_soft_label, simota
+from rtmdet_lab.config.settings import AssignerConfig
+from rtmdet_lab.core.structures import DensePredictions, Targets
+from rtmdet_lab.geometry.priors import point_grid
 
 BOTH = {"dynamic_soft_label": dynamic_soft_label(AssignerConfig()), "simota": simota(AssignerConfig(kind="simota"))}
 both = pytest.mark.parametrize("assigner", BOTH.values(), ids=BOTH)

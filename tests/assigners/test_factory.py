@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import typing
-from pathlib import Path
 
 import pytest
 import torch
+from made_matches import made_batch
 
 from rtmdet_lab.assigners.atss import ATSSAssigner
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.dynamic import DynamicAssigner
 from rtmdet_lab.assigners.factory import ASSIGNERS, build_assigner
 from rtmdet_lab.assigners.task_aligned import TaskAlignedAssigner
-from rtmdet_lab.config import AssignerConfig
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_matches import made_batch
+from rtmdet_lab.config.settings import AssignerConfig
 
 
 def test_table_has_every_kind_a_config_may_name():

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from made_matches import assert_equals_oracle, assert_same_assignment, made_batch, objects, predicted
+from slow_assigners import slow_task_aligned
 from torch.testing import assert_close
 
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.task_aligned import TaskAlignedAssigner
+from rtmdet_lab.core.structures import DensePredictions, Targets
 from rtmdet_lab.geometry.rotated import points_in_rboxes, rotated_iou
-from rtmdet_lab.structures import DensePredictions, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_matches import assert_equals_oracle, assert_same_assignment, made_batch, objects, predicted
-from slow_assigners import slow_task_aligned
 
 OBJECT = [0, 0, 100, 100]
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
+from made_database import free_port
+from made_sources import made_source
 from playwright.sync_api import sync_playwright
 
 from rtmdet_lab.browse.app import HOST, address_of, choose_port, launch
 from rtmdet_lab.browse.dataset import put
-from rtmdet_lab.errors import SettingError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_database import free_port
-from made_sources import made_source
+from rtmdet_lab.core.errors import SettingError
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

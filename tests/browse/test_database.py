@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_database import MISSING, REASON, free_port, used_here
 
 import rtmdet_lab
 from rtmdet_lab.browse import database
 from rtmdet_lab.browse.database import WHEEL, DatabaseError, mongod_path, open_database
-from rtmdet_lab.errors import UserError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_database import MISSING, REASON, free_port, used_here
+from rtmdet_lab.core.errors import UserError
 
 needs_database = pytest.mark.skipif(MISSING, reason=REASON)
 ROOT = Path(__file__).parents[2]

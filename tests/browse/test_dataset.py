@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_sources import CLASSES, SIZE, made_source
 
 from rtmdet_lab.browse.dataset import put
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sources import CLASSES, SIZE, made_source
+from rtmdet_lab.core.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("database")
 

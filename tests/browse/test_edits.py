@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from made_sources import made_source
 
 from rtmdet_lab.browse.dataset import put
 from rtmdet_lab.browse.edits import ADD, REMOVE, corrections_of, write_edits
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sources import made_source
+from rtmdet_lab.core.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("database")
 

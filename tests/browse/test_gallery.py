@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_sources import SIZE, made_source
 from matplotlib import pyplot as plt
 
 from rtmdet_lab.browse.dataset import put
 from rtmdet_lab.browse.gallery import box_of, labels_of, view_field, view_gallery
-from rtmdet_lab.browse.views import open_view
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sources import SIZE, made_source
+from rtmdet_lab.browse.saved_views import open_view
 
 pytestmark = pytest.mark.usefixtures("database")
 

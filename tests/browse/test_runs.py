@@ -1,20 +1,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pycocotools import mask as coco_mask
-
-from rtmdet_lab.browse.runs import data_name, read_predictions, read_run
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_dota import write_dota
 from made_sets import annotation, assert_one_sentence, content, image, write_annotations, write_split
 from made_sources import write_run
+from pycocotools import mask as coco_mask
+
+from rtmdet_lab.browse.runs import data_name, read_predictions, read_run
+from rtmdet_lab.core.errors import DataError
 
 
 def write_coco(folder: Path) -> Path:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "browse"))
 from made_calls import call, fails
 from made_database import MISSING, REASON, used_here
 from made_sets import write_split

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from made_sets import assert_one_sentence
 
 from rtmdet_lab.cli.common import parse_overrides, print_table, write_result
-from rtmdet_lab.errors import SettingError, StorageError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
+from rtmdet_lab.core.errors import SettingError, StorageError
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
-from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.cli.main import read_arguments
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
 from made_dota import SHIP, write_dota
 from made_sets import annotation, assert_one_sentence, content, image, write_annotations, write_set
+
+from rtmdet_lab.cli.main import read_arguments
 
 
 @pytest.fixture

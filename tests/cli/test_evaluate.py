@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-
-from rtmdet_lab.config import to_dict
-from rtmdet_lab.evaluation.coco import METRICS
-from rtmdet_lab.models.checkpoints import save_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
 from made_dota import SHIP, TILTED, write_dota
 from made_runs import make_config, make_task
 from made_sets import annotation, content, image, write_annotations, write_set
+
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.evaluation.coco import METRICS
+from rtmdet_lab.models.checkpoints import save_weights
 
 
 @pytest.fixture(scope="module")

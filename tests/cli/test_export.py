@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call
 from made_exports import CLASSES, TINY, finder, made_images
 
-from rtmdet_lab.config import ExperimentConfig, to_dict, with_overrides
+from rtmdet_lab.config.overrides import to_dict, with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.models.checkpoints import save_weights
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.config import to_dict
-from rtmdet_lab.models.checkpoints import save_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, train_arguments
 from made_dota import SHIP, write_dota
 from made_runs import make_config, make_task
 from made_sets import write_set
+
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.models.checkpoints import save_weights
 
 NAMES = ("$\\frac{x$\x1b[2J\x1b]0;title\x07", "../../../evil\r\u202e<script>alert(1)</script>")
 

@@ -10,15 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from made_calls import call, finished, process
 
 from rtmdet_lab.cli import main as exported
 from rtmdet_lab.cli import models
 from rtmdet_lab.cli.main import VERBS, main
-from rtmdet_lab.errors import DataError, UserError
-from rtmdet_lab.training.interrupt import TrainingInterrupted
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_calls import call, finished, process
+from rtmdet_lab.core.errors import DataError, UserError
+from rtmdet_lab.engine.interrupt import TrainingInterrupted
 
 # What must be in a verb's help.
 HELP = {

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.presets import model_names
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
+
+from rtmdet_lab.config.presets import model_names
 
 
 def test_all_models_and_weights_are_listed(capsys, tmp_path, monkeypatch):

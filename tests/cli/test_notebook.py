@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
-
-from rtmdet_lab.cli.notebook import find_notebook, given_parameters
-from rtmdet_lab.errors import SettingError, UnknownNameError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails, process
 from made_sets import TINY, write_set
 
+from rtmdet_lab.cli.notebook import find_notebook, given_parameters
+from rtmdet_lab.core.errors import SettingError, UnknownNameError
+
 PRINTS = '# parameters\nwhere = "../runs/x"\ncount = 1\n'
-CHECKS = "from rtmdet_lab.notebook import check_parameters\nprint(sorted(check_parameters().items()), where)"
+CHECKS = "from rtmdet_lab.notebook.parameters import check_parameters\nprint(sorted(check_parameters().items()), where)"
 
 
 def write_notebook(path: Path, *cells: str) -> Path:

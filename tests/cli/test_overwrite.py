@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
-
-from rtmdet_lab.config import to_dict
-from rtmdet_lab.models.checkpoints import save_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails, train_arguments
 from made_runs import make_config, make_task
 from made_sets import write_set
+from PIL import Image
+
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.models.checkpoints import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +101,7 @@ def test_training_never_replaces_what_a_folder_holds(capsys, made, tmp_path):
 
 def test_corrected_annotations_replace_their_own_former_file_alone(tmp_path, made):
     from rtmdet_lab.analysis.corrections import Correction, write_corrected_coco
-    from rtmdet_lab.errors import DataError, StorageError
+    from rtmdet_lab.core.errors import DataError, StorageError
 
     source, target = made / "annotations" / "instances_val.json", tmp_path / "corrected.json"
     for label in ("wide", "tall"):

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-
-from rtmdet_lab.cli.predict import window_bar
-from rtmdet_lab.config import to_dict
-from rtmdet_lab.geometry.masks import decode_segmentation
-from rtmdet_lab.inference import predict
-from rtmdet_lab.models.checkpoints import save_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
 from made_dota import SHIP, write_dota
 from made_runs import make_config, make_task
 from made_sets import write_set
+
+from rtmdet_lab.cli.predict import window_bar
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.engine.predict import predict
+from rtmdet_lab.geometry.masks import decode_segmentation
+from rtmdet_lab.models.checkpoints import save_weights
 
 
 @pytest.fixture(scope="module")

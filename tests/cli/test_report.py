@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
 
 OWN = """
@@ -40,5 +37,5 @@ def test_unknown_experiment(capsys):
 
 
 def test_static_comparison_of_nothing_is_refused(capsys, monkeypatch):
-    monkeypatch.setattr("rtmdet_lab.paper_items.experiment_names", list)
+    monkeypatch.setattr("rtmdet_lab.experiment.table.experiment_names", list)
     assert "no experiments here to compare: name the path" in fails(capsys, "report", "--static")

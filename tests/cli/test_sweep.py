@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.cli import sweep
-from rtmdet_lab.sweep import local, worker
-from rtmdet_lab.sweep.plan import plan
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails
 from made_sweeps import fake_command, write_experiment, write_record
+
+from rtmdet_lab.cli import sweep
+from rtmdet_lab.experiment.sweep import local, worker
+from rtmdet_lab.experiment.sweep.plan import plan
 
 
 def test_dry_run_lists_what_would_run_and_how_long_and_runs_nothing(capsys, tmp_path):

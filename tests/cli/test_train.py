@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-
-from rtmdet_lab.records import read_record
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import call, fails, process, train_arguments
 from made_sets import annotation, content, data_settings, image, tiny_arguments, write_annotations, write_set
+
+from rtmdet_lab.experiment.record import read_record
 
 SHORT = {"train.epochs": 1, "train.weak_epochs": 1}
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from made_dota import SHIP, TILTED, write_dota
+from made_sets import annotation, assert_one_sentence, content, image, write_annotations
 from PIL import Image
 
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.data.check import check_coco, check_dota
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_dota import SHIP, TILTED, write_dota
-from made_sets import annotation, assert_one_sentence, content, image, write_annotations
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -12,16 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
-from rtmdet_lab.data.coco import CocoDataset
-from rtmdet_lab.data.coco_file import read_coco
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.transforms.base import image_size
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_samples import boxes_of
 from made_sets import annotation, assert_one_sentence, content, image, write_annotations
+from PIL import Image
+
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.data.coco_file import read_coco
+from rtmdet_lab.transforms.base import image_size
 
 
 @pytest.fixture

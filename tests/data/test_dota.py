@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-
-from rtmdet_lab.data.dota import DOTA_CLASSES, DotaDataset, choose_classes
-from rtmdet_lab.data.label_file import read_label_file
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_dota import SHIP, TILTED, write_dota
 from made_sets import assert_one_sentence
+from PIL import Image
+
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.data.dota import DOTA_CLASSES, DotaDataset, choose_classes
+from rtmdet_lab.data.label_file import read_label_file
 
 
 def read(tmp_path, text, **settings):

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from made_dota import SHIP, TILTED, write_dota
+from made_sets import annotation, assert_one_sentence, content, image, write_annotations
 from PIL import Image, TiffImagePlugin
 
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.data.check import check_coco, require_readable
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset, read_labelled
 from rtmdet_lab.data.foreign import name_file, name_folder
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.data.label_file import read_label_file
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_dota import SHIP, TILTED, write_dota
-from made_sets import annotation, assert_one_sentence, content, image, write_annotations
 
 
 @pytest.mark.parametrize(

@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 import resource
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
+from test_loaders import Numbered
 
+from rtmdet_lab.core.errors import UserError
+from rtmdet_lab.core.structures import ImageMeta, Targets
 from rtmdet_lab.data.handover import Lost, Outbox, address_of, open_address
 from rtmdet_lab.data.loaders import Batch, PipelineDataset, TestSampler, batches_of, make_loader
-from rtmdet_lab.errors import UserError
-from rtmdet_lab.structures import ImageMeta, Targets
 from rtmdet_lab.transforms.pipelines import test_pipeline
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_loaders import Numbered
 
 
 def open_files() -> int:

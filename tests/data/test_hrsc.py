@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made_calls import call
+from made_sets import assert_one_sentence
 from PIL import Image
 
+from rtmdet_lab.core.errors import DataError, StorageError
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.hrsc import convert_hrsc
 from rtmdet_lab.data.layout import find_dota
-from rtmdet_lab.errors import DataError, StorageError
 from rtmdet_lab.geometry.rotated import rotated_iou
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_calls import call
-from made_sets import assert_one_sentence
 
 # An object as the published files have it, with fields nobody reads in between.
 OBJECT = """<HRSC_Object><Object_ID>1</Object_ID><Class_ID>100000013</Class_ID><difficult>{difficult}</difficult>

@@ -16,28 +16,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_samples import boxes_of
+from made_sets import annotation, assert_one_sentence, content, write_annotations
+from made_sets import image as entry
 from PIL import Image
+from sources import Squares
 from torch import distributed as dist
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.distributed import one_per_machine
+from rtmdet_lab.core.errors import DataError, SettingError, StorageError
 from rtmdet_lab.data import image_cache
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.image_cache import ImageCache, cache_for
 from rtmdet_lab.data.loaders import PipelineDataset, TrainSampler, make_loader
 from rtmdet_lab.data.reading import Reading, with_reading
-from rtmdet_lab.distributed import one_per_machine
-from rtmdet_lab.errors import DataError, SettingError, StorageError
-from rtmdet_lab.presets import resolve
-from rtmdet_lab.training.stages import open_cache, plan_stages
+from rtmdet_lab.engine.stages import open_cache, plan_stages
 from rtmdet_lab.transforms.base import image_size, to_image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from made_samples import boxes_of
-from made_sets import annotation, assert_one_sentence, content, write_annotations
-from made_sets import image as entry
-from sources import Squares
 
 COUNT = 10
 

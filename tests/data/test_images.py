@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 import time
 import zlib
 from pathlib import Path
@@ -13,16 +12,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from made_sets import assert_one_sentence
 from PIL import Image, ImageOps, PngImagePlugin
 from torchvision import tv_tensors
 
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.data import images
 from rtmdet_lab.data.images import image_header, read_image
-from rtmdet_lab.errors import DataError
 from rtmdet_lab.transforms.base import to_array
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
 
 HEIGHT, WIDTH = 40, 60
 Y, X = np.mgrid[0:HEIGHT, 0:WIDTH]

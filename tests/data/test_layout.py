@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.data.layout import find_coco
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_sets import assert_one_sentence
+
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.data.layout import find_coco
 
 
 def make(folder: Path, *names: str) -> Path:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_samples import boxes_of, make_sample, snapshot
 from torchvision.transforms import v2
 
-from rtmdet_lab.config import AugmentConfig
+from rtmdet_lab.config.settings import AugmentConfig
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.data.loaders import (
     PipelineDataset,
     SampleKey,
@@ -25,15 +27,11 @@ from rtmdet_lab.data.loaders import (
     mixing_steps,
     sample_seed,
 )
-from rtmdet_lab.errors import DataError
 from rtmdet_lab.transforms.base import EmptyCrop, Transform, image_size
 from rtmdet_lab.transforms.geometric import Pad, Resize
 from rtmdet_lab.transforms.mixing import Mosaic
 from rtmdet_lab.transforms.partners import CachedPartners
 from rtmdet_lab.transforms.pipelines import strong_pipeline, test_pipeline, weak_pipeline
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import boxes_of, make_sample, snapshot
 
 AUGMENT = AugmentConfig(
     input_size=32, mosaic_cache=6, mixup_cache=4, pop="random", mixup_prob=1.0, resize_range=(0.8, 1.2), partners="cached"

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from made_sets import assert_one_sentence, write_annotations
 
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.files import read_json
 from rtmdet_lab.data.coco_file import read_coco
 from rtmdet_lab.data.plausibility import disagreement, judge_boxes
-from rtmdet_lab.errors import DataError
-from rtmdet_lab.files import read_json
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence, write_annotations
 
 HEIGHT, WIDTH = 300, 400
 

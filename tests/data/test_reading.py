@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from made_samples import boxes_of, extent_of
+from made_sets import annotation, assert_one_sentence, content, write_annotations
+from made_sets import image as entry
 from PIL import Image, ImageOps
+from sources import Squares
 
-from rtmdet_lab.config import AugmentConfig, ExperimentConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.settings import AugmentConfig, ExperimentConfig
+from rtmdet_lab.core.errors import DataError, SettingError
+from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.images import read_image, read_reduced, reduction
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey
 from rtmdet_lab.data.reading import Reading, with_reading
-from rtmdet_lab.effective import check_effective
-from rtmdet_lab.errors import DataError, SettingError
-from rtmdet_lab.presets import resolve
-from rtmdet_lab.structures import ImageMeta
-from rtmdet_lab.training.stages import plan_stages
+from rtmdet_lab.engine.stages import plan_stages
+from rtmdet_lab.experiment.verify import check_effective
 from rtmdet_lab.transforms.base import image_size, to_array
 from rtmdet_lab.transforms.pipelines import largest_side
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from made_samples import boxes_of, extent_of
-from made_sets import annotation, assert_one_sentence, content, write_annotations
-from made_sets import image as entry
-from sources import Squares
 
 ORIENTATION = 0x0112
 RED = (230, 20, 20)

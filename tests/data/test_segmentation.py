@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from made_sets import assert_one_sentence
 from pycocotools import mask as coco_mask
 
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.data.coco import CocoDataset
-from rtmdet_lab.data.generated import generate_scenes
 from rtmdet_lab.data.segmentation import outline_area, outline_box, segmentation_problem
-from rtmdet_lab.errors import DataError
 from rtmdet_lab.evaluation.coco import CocoEvaluator, evaluate_coco
-from rtmdet_lab.structures import Detections, Targets
+from rtmdet_lab.synthetic import generate_scenes
 from rtmdet_lab.transforms.masks import FillOutlines
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0]
 BBOX = [2.0, 2.0, 6.0, 6.0]

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-from rtmdet_lab.evaluation.coco import METRICS, CocoEvaluator, evaluate_coco, to_coco_results
-from rtmdet_lab.structures import Detections, ImageMeta, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from slow_ap import outcomes, slow_numbers
+
+from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
+from rtmdet_lab.evaluation.coco import METRICS, CocoEvaluator, evaluate_coco, to_coco_results
 
 BOX, ELSEWHERE, THIRD = [10, 10, 60, 50], [100, 100, 160, 150], [200, 0, 230, 90]
 

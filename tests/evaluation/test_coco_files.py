@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made_sets import annotation, assert_one_sentence, content, image
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import evaluate_coco
-from rtmdet_lab.structures import Detections, ImageMeta, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import annotation, assert_one_sentence, content, image
 
 
 def run_lengths(height: int = 64, width: int = 64) -> dict:

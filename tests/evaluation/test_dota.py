@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made_sets import assert_one_sentence
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.dota import DotaEvaluator, evaluate_dota, write_submission
 from rtmdet_lab.geometry.rotated import rotated_iou
-from rtmdet_lab.structures import Detections, ImageMeta, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
 
 CLASSES = ("ship", "harbor", "plane")
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from made_sets import assert_one_sentence
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.dota_files import from_rotated_results, to_rotated_results
-from rtmdet_lab.structures import Detections, ImageMeta, Targets
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
 
 CLASSES = ("ship", "plane")
 

@@ -10,12 +10,12 @@ import torch
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.browse.runs import read_predictions
+from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.evaluation.coco import run_coco_eval
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.matching import ImagePair, Objects, average_precision, match_images
 from rtmdet_lab.geometry.masks import decode_segmentation
-from rtmdet_lab.structures import Detections, ImageMeta, Targets
 
 SIZE = (200, 260)
 CLASSES = ("cat", "dog", "newt", "owl")  # no object is an owl

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from rtmdet_lab.analysis.complexity import count_params
-from rtmdet_lab.config import ExperimentConfig, differences, with_overrides
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.config.overrides import differences, with_overrides
+from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.engine.schedule import is_validated
+from rtmdet_lab.engine.weights import starting_weights
+from rtmdet_lab.experiment.table import SCORES, compare_static, experiment_names, load_experiment
 from rtmdet_lab.models.detector import RTMDet
-from rtmdet_lab.paper_items import SCORES, compare_static, experiment_names, load_experiment
-from rtmdet_lab.presets import resolve
-from rtmdet_lab.training.schedule import is_validated
-from rtmdet_lab.training.weights import starting_weights
 
 NAMES = experiment_names()
 # The reasons printed numbers may differ, each reviewed: what is not in here must agree.

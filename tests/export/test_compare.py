@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from rtmdet_lab.core.structures import Detections
 from rtmdet_lab.export.compare import compare, match_same
-from rtmdet_lab.structures import Detections
 
 
 def made(boxes, scores=None, labels=None, masks=None) -> Detections:

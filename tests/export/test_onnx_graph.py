@@ -7,12 +7,12 @@ import onnxruntime
 import pytest
 import torch
 
-from rtmdet_lab.config import TestConfig
+from rtmdet_lab.config.presets import STRIDES, resolve_test
+from rtmdet_lab.config.settings import TestConfig
+from rtmdet_lab.core.structures import DensePredictions, ImageMeta
 from rtmdet_lab.export.onnx_graph import postprocessing_graph
 from rtmdet_lab.geometry.priors import point_grid
 from rtmdet_lab.layers.dynamic_masks import mask_logits
-from rtmdet_lab.presets import STRIDES, resolve_test
-from rtmdet_lab.structures import DensePredictions, ImageMeta
 from rtmdet_lab.tasks.common import select_candidates
 from rtmdet_lab.tasks.detection import decode_boxes
 

@@ -11,15 +11,13 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_exports import CLASSES, exported, finder, made_images
 
+from rtmdet_lab.engine.predict import predict
 from rtmdet_lab.export import runner
 from rtmdet_lab.export.compare import compare
 from rtmdet_lab.export.exported import as_detections
 from rtmdet_lab.export.runner import Runner
-from rtmdet_lab.inference import predict
 
 
 def published_file(path: Path) -> Path:

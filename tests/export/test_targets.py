@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_exports import CLASSES, exported, finder, made_images, test_settings
 
-from rtmdet_lab.errors import DataError, SettingError, UnknownNameError
+from rtmdet_lab.core.errors import DataError, SettingError, UnknownNameError
+from rtmdet_lab.engine.predict import predict
 from rtmdet_lab.export.canvases import canvas_of, detect_exported, spread_canvases
 from rtmdet_lab.export.compare import compare
 from rtmdet_lab.export.exported import open_exported
 from rtmdet_lab.export.network import ExportNetwork
 from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
-from rtmdet_lab.inference import predict
 from rtmdet_lab.transforms.normalize import normalize
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_sets import assert_one_sentence
 
-from rtmdet_lab.errors import DataError
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.export import exported, written
 from rtmdet_lab.export.exported import open_exported
 

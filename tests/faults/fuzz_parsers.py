@@ -124,7 +124,7 @@ def _fuzz(args: argparse.Namespace) -> int:
 
 def _target(name: str, folder: Path) -> Callable[[bytes], None]:
     """Returns what looks at one input: the first byte chooses between forms of a file, where there are several."""
-    from rtmdet_lab.errors import UserError, as_sentence
+    from rtmdet_lab.core.errors import UserError, as_sentence
 
     read = {"annotations": _annotations, "labels": _labels, "weights": _weights, "overrides": _overrides}[name](folder)
 
@@ -199,9 +199,10 @@ def _weights(folder: Path) -> Callable[[bytes], None]:
 
 def _overrides(folder: Path) -> Callable[[bytes], None]:
     from rtmdet_lab.cli.common import parse_overrides
-    from rtmdet_lab.config import ExperimentConfig, from_dict, to_dict, with_overrides
-    from rtmdet_lab.notebook import check_parameters
-    from rtmdet_lab.presets import resolve
+    from rtmdet_lab.config.overrides import from_dict, to_dict, with_overrides
+    from rtmdet_lab.config.presets import resolve
+    from rtmdet_lab.config.settings import ExperimentConfig
+    from rtmdet_lab.notebook.parameters import check_parameters
 
     def read(data: bytes) -> None:
         text = data.decode("utf-8", "replace")

@@ -13,17 +13,15 @@ import warnings
 from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.cli.main import main
-from rtmdet_lab.config import to_dict
-from rtmdet_lab.errors import UserError, as_sentence
-from rtmdet_lab.models.checkpoints import save_weights
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_dota import SHIP, write_dota
 from made_faults import Case, Place
 from made_runs import make_config, make_task
 from made_sets import write_set
+
+from rtmdet_lab.cli.main import main
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.core.errors import UserError, as_sentence
+from rtmdet_lab.models.checkpoints import save_weights
 
 CORPUS = Path(__file__).parent / "corpus"
 sys.path.insert(0, str(CORPUS))

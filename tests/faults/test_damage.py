@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.models.checkpoints import read_checkpoint
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_kills import error_of, final, run
 from made_runs import assert_same
 from made_sets import assert_one_sentence
+
+from rtmdet_lab.models.checkpoints import read_checkpoint
 
 NAMES = ("last.state", "earlier.state", "last.safetensors", "best.safetensors", "metrics.jsonl")
 

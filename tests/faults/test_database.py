@@ -14,12 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.browse.database import mongod_path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_database import MISSING, REASON, free_port
 from made_sets import assert_one_sentence
+
+from rtmdet_lab.browse.database import mongod_path
 
 SUPPORT = Path(__file__).parents[1] / "support"
 IMAGES = 40

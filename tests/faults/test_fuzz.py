@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 import fuzz_parsers
+import pytest
 
 CASES = [(name, seed) for name, make in fuzz_parsers.SEEDS.items() for seed in make()]
 

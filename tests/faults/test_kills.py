@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_kills import STARTED_NAME, final, run, start
 from made_runs import assert_same
 

@@ -6,20 +6,16 @@ import gc
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
-
-from rtmdet_lab.errors import DataError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_kills import STARTED_NAME, error_of, final, run, start
 from made_runs import Squares, assert_same, train
 from made_sets import assert_one_sentence
+
+from rtmdet_lab.core.errors import DataError
 
 LOADED = {"train.workers": 1}
 LONG = {"train.epochs": 200}

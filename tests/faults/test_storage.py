@@ -6,31 +6,27 @@ import errno
 import gc
 import json
 import os
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
-
-from rtmdet_lab import files
-from rtmdet_lab.data import images
-from rtmdet_lab.data.coco import CocoDataset
-from rtmdet_lab.errors import DataError, StorageError
-from rtmdet_lab.files import write_json
-from rtmdet_lab.models.checkpoints import read_checkpoint
-from rtmdet_lab.training.log import MetricsLog
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_disks import away, fill, small_disk
 from made_kills import error_of, final, run
 from made_runs import assert_same, make_task, train
 from made_sets import assert_one_sentence, write_set
 from made_sweeps import write_experiment
 
-from rtmdet_lab.sweep import worker
-from rtmdet_lab.sweep.plan import plan
-from rtmdet_lab.sweep.stopping import KernelStop
+from rtmdet_lab.core import files
+from rtmdet_lab.core.errors import DataError, StorageError
+from rtmdet_lab.core.files import write_json
+from rtmdet_lab.data import images
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.engine.log import MetricsLog
+from rtmdet_lab.experiment.sweep import worker
+from rtmdet_lab.experiment.sweep.plan import plan
+from rtmdet_lab.experiment.sweep.stopping import KernelStop
+from rtmdet_lab.models.checkpoints import read_checkpoint
 
 DISK_KIB = 32 * 1024
 

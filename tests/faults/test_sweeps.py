@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-from rtmdet_lab.sweep.plan import finished_record, plan
-from rtmdet_lab.sweep.worker import ERROR_NAME
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_calls import finished
 from made_sets import assert_one_sentence
 from made_sweeps import OWN
+
+from rtmdet_lab.experiment.sweep.plan import finished_record, plan
+from rtmdet_lab.experiment.sweep.worker import ERROR_NAME
 
 SHORTER = {"train.epochs": 1, "train.weak_epochs": 1}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.data.generated.forms import SCENE_FORMS, fill, pose
 from rtmdet_lab.geometry.tracing import mask_to_polygons, mask_to_rle
+from rtmdet_lab.synthetic.forms import SCENE_FORMS, fill, pose
 
 # pycocotools 2.0.11 and earlier against NumPy 2; not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_networks import noise, parameters_of
 
 from rtmdet_lab.layers.attention import ChannelAttention
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, parameters_of
 
 
 @pytest.mark.parametrize(("mean", "factor"), [(-3.5, 0), (-3, 0), (-1.5, 0.25), (0, 0.5), (1.5, 0.75), (3, 1), (7, 1)])

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
 from torch import nn
 from torch.nn import functional as F
 
 from rtmdet_lab.layers.blocks import BLOCKS, RepConv, RepDepthwise
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
 
 KINDS = list(BLOCKS)
 COUNTS = {  # by hand, for c channels and kernel k

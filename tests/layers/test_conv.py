@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from made_networks import noise, parameters_of
 
 from rtmdet_lab.layers.conv import ConvBNAct, DepthwiseSeparable, conv3x3
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, parameters_of
 
 
 def silu(x: float) -> float:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
 
 from rtmdet_lab.layers.blocks import BLOCKS
 from rtmdet_lab.layers.csp import CSPLayer
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
 
 PLAIN = {"blocks": 2, "residual": True}
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_networks import noise, parameters_of, randomise_norms, small_model, weights_without_gradient
 from torch import nn
 
 from rtmdet_lab.layers.blocks import BLOCKS, RepConv, RepDepthwise
 from rtmdet_lab.layers.conv import ConvBNAct
 from rtmdet_lab.layers.csp import CSPLayer
 from rtmdet_lab.layers.fuse import fuse, merge_branches
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, parameters_of, randomise_norms, small_model, weights_without_gradient
 
 
 def norms(model: nn.Module) -> list[nn.Module]:

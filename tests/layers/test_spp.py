@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_networks import noise, parameters_of, randomise_norms
 from torch.nn import functional as F
 
 from rtmdet_lab.layers.spp import SPP
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, parameters_of, randomise_norms
 
 
 @pytest.mark.parametrize("size", [(20, 20), (7, 15), (5, 3), (1, 1)])

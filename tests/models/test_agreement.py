@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from made_networks import SMALL, noise, randomise_norms, small_model
+from made_sets import assert_one_sentence
 
-from rtmdet_lab.config import to_dict
-from rtmdet_lab.errors import CheckpointError
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.core.errors import CheckpointError
 from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
 from rtmdet_lab.models.detector import create_model
 from rtmdet_lab.models.knowledge import knowledge_of
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import SMALL, noise, randomise_norms, small_model
-from made_sets import assert_one_sentence
 
 NAMES = ("car", "bus", "tram")
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-from rtmdet_lab.config import ModelConfig, with_overrides
-from rtmdet_lab.models.backbone import CSPNeXt, CSPNeXtClassifier
-from rtmdet_lab.presets import SIZES
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_networks import SMALL, noise, parameters_of, randomise_norms, weights_without_gradient
+
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import SIZES
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.models.backbone import CSPNeXt, CSPNeXtClassifier
 
 SMALL_CONFIG = with_overrides(ModelConfig(), SMALL)
 # paper.md 1.2: millions with 1000 classes

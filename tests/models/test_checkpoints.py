@@ -5,21 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from made_networks import meta_model, noise, randomise_norms, small_model
+from made_sets import assert_one_sentence
 
-from rtmdet_lab.errors import CheckpointError, StorageError, UnknownNameError
+from rtmdet_lab.core.errors import CheckpointError, StorageError, UnknownNameError
 from rtmdet_lab.models import checkpoints
 from rtmdet_lab.models.backbone import CSPNeXtClassifier
 from rtmdet_lab.models.checkpoints import guess_size, load_checkpoint, locate, read_checkpoint, save_weights
 from rtmdet_lab.models.detector import create_model
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import meta_model, noise, randomise_norms, small_model
-from made_sets import assert_one_sentence
 
 SHAPES = Path(__file__).parents[1] / "fixtures" / "state_dict_shapes.json"
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from made_networks import SMALL, meta_model, noise, parameters_of, randomise_norms, small_model, weights_without_gradient
 
 from rtmdet_lab.models.detector import create_model
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import SMALL, meta_model, noise, parameters_of, randomise_norms, small_model, weights_without_gradient
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 COUNTS = json.loads((FIXTURES / "parameter_counts.json").read_text())

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import re
 import socket
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,16 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from made_sets import assert_one_sentence
 
-from rtmdet_lab import locking
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core import locking
+from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.models import transfer
 from rtmdet_lab.models.checkpoints import locate
 from rtmdet_lab.models.download import DownloadError, cache_folder, cached_path, fetch, public_name
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
 
 NAME = "net-0123abcd.pth"
 CONTENT = bytes(torch.randint(256, (300_000,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).tolist())

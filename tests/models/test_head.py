@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
 
-from rtmdet_lab.config import ModelConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.layers.conv import ConvBNAct
 from rtmdet_lab.models.head import RTMDetHead
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
 
 CLASSES, CHANNELS = 5, 12
 SIZES = ((8, 10), (4, 5), (2, 3))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-from rtmdet_lab.config import ModelConfig, with_overrides
-from rtmdet_lab.models.neck import CSPPAFPN
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_networks import SMALL, noise, randomise_norms, weights_without_gradient
+
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.models.neck import CSPPAFPN
 
 CHANNELS = (16, 24, 40)
 

@@ -18,13 +18,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_sets import assert_one_sentence
 
-from rtmdet_lab.errors import CheckpointError
+from rtmdet_lab.core.errors import CheckpointError
 from rtmdet_lab.models.checkpoints import read_checkpoint
 from rtmdet_lab.models.safe_pickle import Foreign, read_tensors
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_sets import assert_one_sentence
 
 TENSORS = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.tensor([1, 2, 3])}
 LAYOUTS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stream"])

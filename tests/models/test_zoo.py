@@ -7,9 +7,9 @@ from urllib.parse import urlparse
 
 import pytest
 
-from rtmdet_lab.errors import UnknownNameError
+from rtmdet_lab.config.presets import SIZES, TASK_PREFIX, parse_model_name
+from rtmdet_lab.core.errors import UnknownNameError
 from rtmdet_lab.models.zoo import ZOO, zoo_entry
-from rtmdet_lab.presets import SIZES, TASK_PREFIX, parse_model_name
 
 
 def test_no_file_is_listed_twice():

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import papermill
 import pytest
-
-from rtmdet_lab.data.dota_split import split_dota
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_database import MISSING, REASON, own_database
 from made_sets import write_split
 from made_sources import write_run
+
+from rtmdet_lab.data.tile_split import split_dota
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING, reason=REASON)]

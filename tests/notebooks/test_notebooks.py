@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
-
-from rtmdet_lab.sweep.plan import plan
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_sweeps import write_record
+
+from rtmdet_lab.experiment.sweep.plan import plan
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.data.dota import DotaDataset
-from rtmdet_lab.data.dota_split import split_dota
-from rtmdet_lab.data.dota_windows import merge_windows
 from rtmdet_lab.data.label_file import read_label_file
+from rtmdet_lab.data.tile_split import split_dota
+from rtmdet_lab.data.tiles import merge_windows
 from rtmdet_lab.evaluation.dota import DotaEvaluator, evaluate_dota
-from rtmdet_lab.structures import Detections, Targets
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 IMAGES, CLASSES = 8, 4

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.structures import DensePredictions, ImageMeta, Targets
 from rtmdet_lab.geometry.priors import decode_distances, point_grid
 from rtmdet_lab.models.head import flatten_levels
-from rtmdet_lab.presets import STRIDES
-from rtmdet_lab.structures import DensePredictions, ImageMeta, Targets
 from rtmdet_lab.tasks.factory import build_task
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "head_det_seed0.npz"

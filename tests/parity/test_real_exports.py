@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtmdet_lab.checkpoint_task import task_from_checkpoint
 from rtmdet_lab.data.layout import find_coco
-from rtmdet_lab.experiment import open_evaluation
+from rtmdet_lab.engine.load import task_from_checkpoint
+from rtmdet_lab.engine.predict import image_paths, predict
+from rtmdet_lab.experiment.run import open_evaluation
 from rtmdet_lab.export.canvases import detect_exported, score_exported, spread, spread_canvases
 from rtmdet_lab.export.compare import compare
 from rtmdet_lab.export.exported import open_exported
 from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
-from rtmdet_lab.inference import image_paths, predict
 
 torch.set_num_threads(1)
 SIZE = 320

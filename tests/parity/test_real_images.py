@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtmdet_lab.checkpoint_task import task_from_checkpoint
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.layout import find_coco
+from rtmdet_lab.engine.console import Silent
+from rtmdet_lab.engine.evaluate import evaluate
+from rtmdet_lab.engine.load import task_from_checkpoint
 from rtmdet_lab.evaluation.coco import METRICS
-from rtmdet_lab.experiment import run
-from rtmdet_lab.training.evaluate import evaluate
-from rtmdet_lab.training.report import Silent
+from rtmdet_lab.experiment.run import run
 
 torch.set_num_threads(1)
 DECODING = {"score_threshold": 0.05, "nms_iou": 0.6, "max_per_level": 1000, "max_per_image": 100}

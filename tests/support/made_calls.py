@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rtmdet_lab.cli.main import main
-
-sys.path.insert(0, str(Path(__file__).parent))
 from made_sets import assert_one_sentence, tiny_arguments
+
+from rtmdet_lab.cli.main import main
 
 COMMAND = [sys.executable, "-m", "rtmdet_lab.cli"]
 

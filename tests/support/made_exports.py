@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from made_networks import SMALL, settle_norms
 
-from rtmdet_lab.config import TestConfig
+from rtmdet_lab.config.presets import TASK_PREFIX, resolve_test
+from rtmdet_lab.config.settings import TestConfig
+from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
 from rtmdet_lab.models.detector import RTMDet, create_model
-from rtmdet_lab.presets import TASK_PREFIX, resolve_test
-from rtmdet_lab.structures import ImageMeta
-from rtmdet_lab.tasks.views import View, to_canvas
+from rtmdet_lab.tasks.test_time import View, to_canvas
 from rtmdet_lab.transforms.normalize import normalize
 
 CLASSES = ("a", "b", "c")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rtmdet_lab.structures import DensePredictions, Priors
+from rtmdet_lab.core.structures import DensePredictions, Priors
 
 torch.set_num_threads(1)  # see made_samples
 

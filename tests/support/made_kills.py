@@ -18,20 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from rtmdet_lab import files
-from rtmdet_lab.errors import UserError
-from rtmdet_lab.models import checkpoints
-from rtmdet_lab.training import loop, report, state
-from rtmdet_lab.training.ema import ModelEMA
-from rtmdet_lab.training.interrupt import TrainingInterrupted
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import make_task
 from sources import Squares
 
-PRELOAD = ["rtmdet_lab.training.loop", "rtmdet_lab.tasks.factory", "torch.utils.tensorboard", "hotcoco", "cv2"]
+from rtmdet_lab.core import files
+from rtmdet_lab.core.errors import UserError
+from rtmdet_lab.engine import console, loop, state
+from rtmdet_lab.engine.ema import ModelEMA
+from rtmdet_lab.engine.interrupt import TrainingInterrupted
+from rtmdet_lab.models import checkpoints
+
+PRELOAD = ["rtmdet_lab.engine.loop", "rtmdet_lab.tasks.factory", "torch.utils.tensorboard", "hotcoco", "cv2"]
 STARTED_NAME = "started"  # a file that says that a process has begun to train
 ERROR_NAME = "error.txt"
 EPOCHS = {"train.epochs": 3, "train.weak_epochs": 1, "train.val_interval": 1}
@@ -73,7 +70,7 @@ def final(folder: Path) -> dict[str, Any]:
     return {"state": torch.load(folder / state.STATE_NAME, weights_only=True), **kept, "log": lines}
 
 
-class _Telling(report.Silent):
+class _Telling(console.Silent):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 

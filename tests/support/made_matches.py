@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import torch
+from slow_assigners import Image, Matched
 from torch.testing import assert_close
 
+from rtmdet_lab.core.structures import Assignment, DensePredictions, Priors, Targets
 from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.structures import Assignment, DensePredictions, Priors, Targets
-
-sys.path.insert(0, str(Path(__file__).parent))
-from slow_assigners import Image, Matched
 
 torch.set_num_threads(1)  # see made_samples
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.tasks.factory import build_task
-from rtmdet_lab.training.loop import fit
-from rtmdet_lab.training.report import Silent
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-sys.path.insert(0, str(Path(__file__).parent))
 from made_sets import TINY
 from sources import Squares
+
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.engine.console import Silent
+from rtmdet_lab.engine.loop import fit
+from rtmdet_lab.tasks.factory import build_task
 
 # No randomness between the file and the network.
 STILL = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rtmdet_lab.structures import ImageMeta
+from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.transforms.base import PER_OBJECT, Sample, as_boxes, plain_boxes, to_array, to_image
 
 torch.set_num_threads(1)  # tensors here are tiny: several threads only wait for each other, minutes on a busy machine

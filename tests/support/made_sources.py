@@ -10,9 +10,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.browse.source import Rows, Source
-from rtmdet_lab.config import ExperimentConfig, to_dict, with_overrides
+from rtmdet_lab.config.overrides import to_dict, with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
-from rtmdet_lab.records import RunRecord
+from rtmdet_lab.experiment.record import RunRecord
 
 SIZE = (60, 80)  # height, width
 CLASSES = ("cat", "dog")

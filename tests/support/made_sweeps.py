@@ -6,11 +6,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-from rtmdet_lab.config import to_dict
-from rtmdet_lab.paper_items import load_experiment
-from rtmdet_lab.records import RunRecord
-from rtmdet_lab.sweep.plan import DONE_NAME, Run
-from rtmdet_lab.variants import variant_config
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.experiment.record import RunRecord
+from rtmdet_lab.experiment.row import variant_config
+from rtmdet_lab.experiment.sweep.plan import DONE_NAME, Run
+from rtmdet_lab.experiment.table import load_experiment
 
 OWN = """from rtmdet_lab import ExperimentConfig, PaperItem
 
@@ -81,8 +81,8 @@ from pathlib import Path
 import papermill
 sys.path.insert(0, {support!r})
 from made_sweeps import write_record
-from rtmdet_lab.sweep import worker
-from rtmdet_lab.sweep.plan import read_run
+from rtmdet_lab.experiment.sweep import worker
+from rtmdet_lab.experiment.sweep.plan import read_run
 
 run = read_run(Path(sys.argv[1]))
 

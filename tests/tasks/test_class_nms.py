@@ -6,10 +6,10 @@ import pytest
 import torch
 from torchvision.ops import batched_nms, nms
 
-from rtmdet_lab.config import TestConfig
+from rtmdet_lab.config.presets import STRIDES, resolve_test
+from rtmdet_lab.config.settings import TestConfig
+from rtmdet_lab.core.structures import DensePredictions, ImageMeta
 from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.presets import STRIDES, resolve_test
-from rtmdet_lab.structures import DensePredictions, ImageMeta
 from rtmdet_lab.tasks import common
 from rtmdet_lab.tasks.common import class_nms, has_area
 from rtmdet_lab.tasks.factory import decode_for

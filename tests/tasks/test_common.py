@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from made_matches import objects
 from torch.testing import assert_close
 
-from rtmdet_lab.config import LossConfig, TestConfig
-from rtmdet_lab.presets import resolve_test
-from rtmdet_lab.structures import Assignment, ImageMeta, Targets
+from rtmdet_lab.config.presets import resolve_test
+from rtmdet_lab.config.settings import LossConfig, TestConfig
+from rtmdet_lab.core.structures import Assignment, ImageMeta, Targets
 from rtmdet_lab.tasks import common
 from rtmdet_lab.tasks.common import (
     box_weights,
@@ -22,9 +21,6 @@ from rtmdet_lab.tasks.common import (
     select_candidates,
     to_original,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_matches import objects
 
 ASSIGNMENT = Assignment(torch.tensor([[1, -1, 0], [-1, -1, 0]]), torch.tensor([[0.5, 0.0, 0.25], [0.0, 0.0, 0.75]]))
 TARGETS = [objects([[0, 0, 1, 1], [2, 2, 3, 3]], [4, 0]), objects([[5, 5, 6, 6]], [3])]

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from torch.testing import assert_close
-
-from rtmdet_lab.config import ExperimentConfig, TestConfig, with_overrides
-from rtmdet_lab.geometry.boxes import clip_boxes
-from rtmdet_lab.presets import resolve_test
-from rtmdet_lab.structures import DensePredictions, ImageMeta, Targets
-from rtmdet_lab.tasks.detection import decode_boxes, detection_task
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from made_matches import SIDE, images_of, made_batch, objects, predicted
 from made_networks import weights_without_gradient
 from slow_assigners import cross_entropy, giou, iou, sigmoid, slow_dynamic
+from torch.testing import assert_close
+
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import resolve_test
+from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
+from rtmdet_lab.core.structures import DensePredictions, ImageMeta, Targets
+from rtmdet_lab.geometry.boxes import clip_boxes
+from rtmdet_lab.tasks.detection import decode_boxes, detection_task
 
 SMALL = {"model.size": "nano", "model.width": 0.125, "model.depth": 0.167, "model.num_classes": 3}
 

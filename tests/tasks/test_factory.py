@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from made_matches import made_batch
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
-from rtmdet_lab.structures import ImageMeta
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.tasks.base import Evaluator, Task
 from rtmdet_lab.tasks.factory import DECODERS, TASKS, build_task, decode_for
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_matches import made_batch
 
 SMALL = {"model.size": "nano", "model.width": 0.125, "model.depth": 0.167, "model.num_classes": 3}
 

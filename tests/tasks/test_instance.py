@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.structures import ImageMeta, Targets
 from rtmdet_lab.layers.dynamic_masks import mask_logits
 from rtmdet_lab.losses.dice import dice_loss
-from rtmdet_lab.structures import ImageMeta, Targets
 from rtmdet_lab.tasks import instance
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.tasks.instance import draw_masks, mask_loss, object_centers

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from rtmdet_lab.config import ExperimentConfig, with_overrides
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.structures import DensePredictions, ImageMeta, Targets
 from rtmdet_lab.geometry.rotated import rotated_iou, to_le90
-from rtmdet_lab.structures import DensePredictions, ImageMeta, Targets
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.tasks.rotated import to_original_rotated
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from made_samples import boxes_of, make_sample, make_target, snapshot
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -26,9 +24,6 @@ from rtmdet_lab.transforms.base import (
     to_image,
     uniform,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import boxes_of, make_sample, make_target, snapshot
 
 
 def test_array_and_image_share_memory_both_ways():

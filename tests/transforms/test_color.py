@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 import torch
+from made_samples import make_sample, snapshot
 
 from rtmdet_lab.transforms import color
 from rtmdet_lab.transforms.base import to_array
 from rtmdet_lab.transforms.color import RandomHSV, shift_hsv
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import make_sample, snapshot
 
 
 def slow_shift(hsv: np.ndarray, hue: int, saturation: int, value: int) -> np.ndarray:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from made_samples import assert_same_sample, boxes_of, make_sample, snapshot
 from torch.testing import assert_close
 
 from rtmdet_lab.transforms.base import PAD_VALUE, EmptyCrop, image_size, to_array
@@ -23,9 +22,6 @@ from rtmdet_lab.transforms.geometric import (
     flip_sample,
     resize_sample,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import assert_same_sample, boxes_of, make_sample, snapshot
 
 TRANSFORMS = {
     "resize": Resize(24),

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from made_samples import make_sample
 
-from rtmdet_lab.config import AugmentConfig
+from rtmdet_lab.config.presets import resolve_augment
+from rtmdet_lab.config.settings import AugmentConfig
 from rtmdet_lab.geometry.masks import fill_polygons, mask_centers
-from rtmdet_lab.geometry.outlines import Outlines
-from rtmdet_lab.presets import resolve_augment
+from rtmdet_lab.geometry.polygons import Outlines
 from rtmdet_lab.transforms.base import EmptyCrop, plain_boxes
 from rtmdet_lab.transforms.geometric import flip_sample
 from rtmdet_lab.transforms.masks import FillOutlines
 from rtmdet_lab.transforms.pipelines import strong_pipeline
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import make_sample
 
 
 def with_outlines(seed: int, height: int = 60, width: int = 80, count: int = 4):

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from made_samples import Given, boxes_of, extent_of, make_sample, painted_sample, snapshot
 from torch.testing import assert_close
 
 from rtmdet_lab.transforms.base import PAD_VALUE, image_size, to_array
 from rtmdet_lab.transforms.mixing import MixUp, Mosaic, average, paste, place_corners
 from rtmdet_lab.transforms.partners import CachedPartners
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import Given, boxes_of, extent_of, make_sample, painted_sample, snapshot
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made_samples import make_sample
 
 from rtmdet_lab.transforms.partners import CachedPartners, DatasetPartners
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import make_sample
 
 
 def fill(partners: CachedPartners, count: int) -> list[int]:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from made_samples import boxes_of, make_sample, snapshot
 from torchvision.transforms import v2
 
-from rtmdet_lab.config import AugmentConfig
-from rtmdet_lab.presets import ROTATED_AUGMENT, resolve_augment
+from rtmdet_lab.config.presets import ROTATED_AUGMENT, resolve_augment
+from rtmdet_lab.config.settings import AugmentConfig
 from rtmdet_lab.transforms.base import EmptyCrop, image_size
 from rtmdet_lab.transforms.color import RandomHSV
-from rtmdet_lab.transforms.direct import JitterCrop, MosaicCrop
+from rtmdet_lab.transforms.fused import JitterCrop, MosaicCrop
 from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomResize, Resize
 from rtmdet_lab.transforms.mixing import MixUp, Mosaic
 from rtmdet_lab.transforms.partners import CachedPartners, DatasetPartners
 from rtmdet_lab.transforms.pipelines import strong_pipeline, test_pipeline, weak_pipeline
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import boxes_of, make_sample, snapshot
 
 # size -> jitter range, mosaic cache, mixup cache, which leaves, mixup probability (paper.md 3.1; nano follows tiny)
 PUBLISHED = {

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtmdet_lab.config import AugmentConfig
-from rtmdet_lab.errors import SettingError
+from rtmdet_lab.config.presets import resolve_augment
+from rtmdet_lab.config.settings import AugmentConfig
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.geometry.rotated import points_in_rboxes, rboxes_to_quads, rotated_iou
-from rtmdet_lab.presets import resolve_augment
-from rtmdet_lab.structures import ImageMeta
 from rtmdet_lab.transforms.base import EmptyCrop, clip_objects, image_size, to_array, to_image
 from rtmdet_lab.transforms.geometric import Pad, RandomCrop, RandomResize, Resize
 from rtmdet_lab.transforms.pipelines import plain_pipeline, strong_pipeline, weak_pipeline

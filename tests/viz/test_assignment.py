@@ -11,7 +11,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from rtmdet_lab.assigners.dynamic import DynamicAssigner
-from rtmdet_lab.structures import DensePredictions, Priors, Targets
+from rtmdet_lab.core.structures import DensePredictions, Priors, Targets
 from rtmdet_lab.viz.assignment import level_maps, plot_cost_terms
 
 SIZE = 64

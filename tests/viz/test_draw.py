@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import sys
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -14,8 +12,9 @@ from matplotlib.patches import Rectangle
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from made_samples import make_sample
 
-from rtmdet_lab.structures import Detections, Targets
+from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.viz import draw
 from rtmdet_lab.viz.draw import (
     add_box,
@@ -29,9 +28,6 @@ from rtmdet_lab.viz.draw import (
     show_image,
     to_rgb_array,
 )
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from made_samples import make_sample
 
 CLASSES = [f"class number {label}" for label in range(80)]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 
-from rtmdet_lab.structures import Detections
+from rtmdet_lab.core.structures import Detections
 from rtmdet_lab.viz import fonts
 from rtmdet_lab.viz.draw import draw_detections
 from rtmdet_lab.viz.fonts import LONGEST, writable

@@ -10,8 +10,8 @@ import torch
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from rtmdet_lab.core.structures import Detections
 from rtmdet_lab.layers.dynamic_masks import mask_layers
-from rtmdet_lab.structures import Detections
 from rtmdet_lab.viz.draw import class_color, draw_detections
 from rtmdet_lab.viz.instance import plot_kernel, plot_mask_layers, plot_prototypes
 

@@ -13,7 +13,7 @@ import torch
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from rtmdet_lab.structures import Detections
+from rtmdet_lab.core.structures import Detections
 from rtmdet_lab.viz.draw import draw_detections, gallery
 
 CLASSES = ["person", "bicycle", "car", "traffic light"]

@@ -13,7 +13,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.patches import Polygon, Rectangle
 
-from rtmdet_lab.structures import Targets
+from rtmdet_lab.core.structures import Targets
 from rtmdet_lab.viz.draw import class_color
 from rtmdet_lab.viz.rotated import draw_windows, plot_box_coding, plot_overlap_curves
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rtmdet_lab.structures import Detections
+from rtmdet_lab.core.structures import Detections
 from rtmdet_lab.viz.ablations import Point, plot_learning, plot_rows, plot_scores, plot_speed, plot_tradeoff
 from rtmdet_lab.viz.curves import plot_history, plot_precision_recall
 from rtmdet_lab.viz.draw import draw_detections

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.records import read_record
-from rtmdet_lab.sweep.plan import plan
-from rtmdet_lab.sweep.plan import read_run as read_planned
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from made_faults import Case, Place
 from made_sets import data_settings
 from made_sources import write_run
 from made_sweeps import write_experiment, write_record
+
+from rtmdet_lab.experiment.record import read_record
+from rtmdet_lab.experiment.sweep.plan import plan
+from rtmdet_lab.experiment.sweep.plan import read_run as read_planned
 
 KNOWN = {"image_id": 1, "category_id": 3, "score": 0.5, "bbox": [1, 1, 9, 9]}
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.notebook import check_parameters
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from made_faults import Case, Place
+
+from rtmdet_lab.notebook.parameters import check_parameters
 
 SETTINGS: list[tuple[str, tuple[str, ...]]] = [
     ("model.kernal_size=5", ("'model.kernal_size'", "did you mean 'model.kernel_size'")),

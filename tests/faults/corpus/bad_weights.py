@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import struct
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -15,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from made_faults import Case, Place
 from safetensors import safe_open
 from safetensors.torch import save
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
-from made_faults import Case, Place
 
 PREDICTOR = "bbox_head.rtm_cls.0.weight"
 

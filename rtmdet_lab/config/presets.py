@@ -1,0 +1,242 @@
+"""The published size table: what "tiny" or "l" stands for (paper section 4, released configurations), and its gaps filled.
+
+Everything else (channels, block counts, neck inputs) is derived from depth and width, never written a second time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from rtmdet_lab.config.other_names import meant_model
+from rtmdet_lab.config.recipes import published_recipe, recipe_of, resolve_train
+from rtmdet_lab.config.settings import (
+    AugmentConfig,
+    ExperimentConfig,
+    LossConfig,
+    ModelConfig,
+    Sharing,
+    Size,
+    TaskName,
+    TestConfig,
+)
+from rtmdet_lab.core.errors import SettingError, UnknownNameError, did_you_mean
+
+STRIDES = (8, 16, 32)
+STEM_AND_STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # before scaling with the width multiplier
+
+
+@dataclass(frozen=True)
+class SizePreset:
+    depth: float
+    width: float
+    exp_on_reg: bool
+    resize_range: tuple[float, float]
+    mosaic_cache: int
+    mixup_cache: int
+    pop: str
+    mixup_prob: float
+    depthwise: bool = False
+    sharing: Sharing = "convs"
+
+
+SIZES: dict[Size, SizePreset] = {
+    # nano is the published person detector's layout: separable convolutions everywhere, levels share nothing.
+    "nano": SizePreset(0.33, 0.25, False, (0.5, 2.0), 20, 10, "oldest", 0.5, depthwise=True, sharing="none"),
+    "tiny": SizePreset(0.167, 0.375, False, (0.5, 2.0), 20, 10, "oldest", 0.5),
+    "s": SizePreset(0.33, 0.5, False, (0.5, 2.0), 40, 20, "random", 1.0),
+    "m": SizePreset(0.67, 0.75, True, (0.1, 2.0), 40, 20, "random", 1.0),
+    "l": SizePreset(1.0, 1.0, True, (0.1, 2.0), 40, 20, "random", 1.0),
+    "x": SizePreset(1.33, 1.25, True, (0.1, 2.0), 40, 20, "random", 1.0),
+}
+
+TASK_PREFIX: dict[TaskName, str] = {"detection": "rtmdet-", "instance": "rtmdet-ins-", "rotated": "rtmdet-r-"}
+TASK_SIZES: dict[TaskName, tuple[Size, ...]] = {
+    "detection": ("nano", "tiny", "s", "m", "l", "x"),
+    "instance": ("tiny", "s", "m", "l", "x"),
+    "rotated": ("tiny", "s", "m", "l"),
+}
+# Losses that only some tasks have.
+TASK_LOSSES: dict[str, tuple[TaskName, ...]] = {
+    "bbox": ("detection", "instance"),
+    "rotated": ("rotated",),
+    "mask_weight": ("instance",),
+    "mask_positives": ("instance",),
+}
+
+# Of the rotated task alone; its plain recipe has these steps and no others (paper.md 3.7).
+ROTATED_AUGMENT = ("rotated_recipe", "rotated_flip_prob", "rotate_prob")
+
+# Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
+TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
+    "detection": {"score_threshold": 0.001, "nms_iou": 0.65, "max_per_level": 30000, "max_per_image": 300},
+    "instance": {"score_threshold": 0.05, "nms_iou": 0.6, "max_per_level": 1000, "max_per_image": 100},
+    "rotated": {"score_threshold": 0.05, "nms_iou": 0.1, "max_per_level": 2000, "max_per_image": 2000},
+}
+
+# Test-time augmentation: what is published for upright boxes (paper.md 3.2), and the scales of DOTA's windows (3.7), which
+# become one result as all windows do.
+TTA_SETTINGS: dict[TaskName, dict[str, Any]] = {
+    "detection": {"tta_scales": (1.0, 0.5, 1.5), "tta_flip": True, "tta_nms_iou": 0.6, "tta_max_per_image": 100},
+    "rotated": {"tta_scales": (0.5, 1.0, 1.5), "tta_flip": False, "tta_nms_iou": 0.1, "tta_max_per_image": 2000},
+}
+
+
+def model_names() -> list[str]:
+    """Returns every model name :func:`rtmdet_lab.create_model` knows, by task and then by size."""
+    return [TASK_PREFIX[task] + size for task, sizes in TASK_SIZES.items() for size in sizes]
+
+
+def parse_model_name(name: str) -> tuple[TaskName, Size]:
+    """Returns (task, size) of a name such as ``rtmdet-ins-s``.
+
+    Raises:
+        UnknownNameError: unknown name; the nearest known one is suggested.
+
+    >>> parse_model_name("rtmdet-tiny")
+    ('detection', 'tiny')
+    """
+    for task, sizes in TASK_SIZES.items():
+        for size in sizes:
+            if name == TASK_PREFIX[task] + size:
+                return task, size
+
+    hint = f"{did_you_mean(meant_model(name), model_names(), cutoff=0.4)} known are {', '.join(model_names())}".lstrip()
+    raise UnknownNameError(f"no model {name!r}: {hint}")
+
+
+def resolve_model(config: ModelConfig, task: TaskName = "detection") -> ModelConfig:
+    """Returns ``config`` with every ``None`` replaced by the value of its size and task."""
+    preset = SIZES[config.size]
+    instance = task == "instance"
+
+    def value(own, preset_value):
+        return preset_value if own is None else own
+
+    head = dataclasses.replace(
+        config.head,
+        sharing=value(config.head.sharing, preset.sharing),
+        shared_tower=True if instance and config.head.shared_tower is None else config.head.shared_tower,
+    )
+    return dataclasses.replace(
+        config,
+        depth=value(config.depth, preset.depth),
+        width=value(config.width, preset.width),
+        depthwise=value(config.depthwise, preset.depthwise),
+        # The published instance heads take stride * relu(output) at every size (paper.md 3.6).
+        exp_on_reg=value(config.exp_on_reg, preset.exp_on_reg and not instance),
+        pretrained_backbone=bool(config.pretrained_backbone),
+        head=head,
+    )
+
+
+def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detection") -> AugmentConfig:
+    """Returns ``config`` with every ``None`` replaced by the published value for ``size`` and ``task`` (paper.md 3.1, 3.6).
+
+    The published tiny instance model alone was trained without empty crops, which its authors call a mistake; it gets them.
+
+    Raises:
+        SettingError: a setting that has no part in the recipe of the task.
+    """
+    plain = task == "rotated" and config.rotated_recipe == "plain"
+    for item in dataclasses.fields(AugmentConfig):
+        if item.name == "input_size" or getattr(config, item.name) == item.default:
+            continue
+        if (item.name in ROTATED_AUGMENT) != (task == "rotated") and (plain or item.name in (*ROTATED_AUGMENT, "flip_prob")):
+            recipe = "the plain recipe" if plain else "the recipe"
+            remedy = "set augment.rotated_recipe to mixing, too" if plain and item.name != "flip_prob" else "leave it alone"
+            raise SettingError(f"augment.{item.name} has no part in {recipe} of the task {task}: {remedy}")
+    if config.input_size is None:
+        config = dataclasses.replace(config, input_size=published_recipe(task, size, config.rotated_recipe).input_size)
+    if plain:
+        return config
+    preset = SIZES[size]
+    names = ("mosaic_cache", "mixup_cache", "pop", "mixup_prob", "resize_range")
+    filled = {name: getattr(preset, name) for name in names if getattr(config, name) is None}
+    if config.empty_crops is None:
+        filled["empty_crops"] = task == "instance"
+    return dataclasses.replace(config, **filled)
+
+
+def resolve_test(config: TestConfig, task: TaskName) -> TestConfig:
+    """Returns ``config`` with every ``None`` but the input size replaced by the published value of the task.
+
+    Settings of test-time augmentation stay ``None`` where it is off.
+
+    Raises:
+        SettingError: settings that do not go together, or that the task does not have.
+    """
+    published = dict(TEST_SETTINGS[task])
+    augmented = config.tta or config.tta_scales is not None or bool(config.tta_flip)
+    if task == "instance" and (augmented or config.tile is not None):
+        name = "tta" if augmented else "tile"
+        raise SettingError(f"test.{name} joins boxes and cannot join masks: leave it alone for the task instance")
+    if augmented:
+        published |= TTA_SETTINGS[task]
+        if not config.tta:
+            published |= {"tta_scales": (1.0,), "tta_flip": False}
+        if config.tile is not None:
+            del published["tta_max_per_image"]
+    config = dataclasses.replace(config, **{name: one for name, one in published.items() if getattr(config, name) is None})
+    _check_views(config, augmented)
+    return config
+
+
+def _check_views(config: TestConfig, augmented: bool) -> None:
+    """Raises SettingError where windows would not move on, or where a setting would have no effect."""
+    for name in ("tta_nms_iou", "tta_max_per_image"):
+        if not augmented and getattr(config, name) is not None:
+            raise SettingError(f"test.{name} has no effect without test.tta, test.tta_scales or test.tta_flip")
+    tile, overlap = config.tile, config.overlap
+    if tile is None:
+        if overlap != TestConfig.overlap:
+            raise SettingError(f"test.overlap is {overlap}, but has no effect without test.tile: set it, too")
+        return
+    if config.tta_max_per_image is not None:
+        raise SettingError("test.tta_max_per_image has no effect with test.tile: max_per_image limits each window")
+    if overlap >= tile:
+        raise SettingError(f"test.overlap is {overlap}, but must be less than test.tile, which is {tile}")
+    for scale in config.tta_scales or (1.0,):
+        if int(overlap / scale) >= int(tile / scale):
+            raise SettingError(f"test.tta_scales has {scale}, which leaves windows of {int(tile / scale)} pixels: lower it")
+
+
+def resolve(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns ``config`` with every ``None`` that names a preset filled in: what the run will really use.
+
+    Raises:
+        SettingError: settings that do not go together, or that the task does not have.
+    """
+    defaults = LossConfig()
+    for name, tasks in TASK_LOSSES.items():
+        if config.task not in tasks and getattr(config.loss, name) != getattr(defaults, name):
+            raise SettingError(f"loss.{name} belongs to the task {' or '.join(tasks)}: leave it alone for {config.task}")
+    if config.task == "rotated" and config.assigner.iou_cost == "giou":
+        raise SettingError(
+            "assigner.iou_cost 'giou' is defined for upright boxes: use 'log' or 'linear' for the task rotated"
+        )
+    augment, test = resolve_augment(config.augment, config.model.size, config.task), resolve_test(config.test, config.task)
+    recipe = recipe_of(config)
+    if test.input_size is None:
+        test = dataclasses.replace(test, input_size=test.tile or augment.input_size)
+    model, train = resolve_model(config.model, config.task), resolve_train(config.train, recipe)
+    return dataclasses.replace(config, model=model, augment=augment, train=train, test=test)
+
+
+def stage_channels(width: float) -> list[int]:
+    """Returns the channels of the stem and the four stages.
+
+    >>> stage_channels(0.375)
+    [24, 48, 96, 192, 384]
+    """
+    return [int(channels * width) for channels in STEM_AND_STAGE_CHANNELS]
+
+
+def scaled_blocks(blocks: int, depth: float) -> int:
+    """Returns the number of blocks after depth scaling, at least one (Python's round: half to even).
+
+    >>> [scaled_blocks(n, 0.33) for n in (3, 6, 6, 3)]
+    [1, 2, 2, 1]
+    """
+    return max(round(blocks * depth), 1)

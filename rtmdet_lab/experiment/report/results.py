@@ -1,0 +1,259 @@
+"""The results of a table: published and measured numbers by row, and a verdict for each part of the claim."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtmdet_lab.analysis.statistics import (
+    Difference,
+    ImageMatches,
+    Interval,
+    coco_matches,
+    compare_runs,
+    compare_values,
+    dota_matches,
+    seed_interval,
+    verdict,
+)
+from rtmdet_lab.analysis.tradeoff import describe_peers
+from rtmdet_lab.core.errors import DataError, UserError
+from rtmdet_lab.core.files import read_json
+from rtmdet_lab.data.dota import DotaDataset
+from rtmdet_lab.evaluation.coco import run_coco_eval
+from rtmdet_lab.evaluation.coco_files import read_results, read_truth
+from rtmdet_lab.evaluation.dota import DotaEvaluator
+from rtmdet_lab.evaluation.dota_files import from_rotated_results
+from rtmdet_lab.experiment.record import RunRecord
+from rtmdet_lab.experiment.report.collect import Collection, FoundRun, collect, describe_budget
+from rtmdet_lab.experiment.run import PREDICTIONS_NAME
+from rtmdet_lab.experiment.table import SCORES, Comparison, PaperItem
+
+DRAWS = 500
+
+
+@dataclass
+class RowResult:
+    """One line of the table."""
+
+    row: str
+    published: Mapping[str, str]
+    ap: Interval
+    seeds: list[int]
+    params_M: float | None
+    macs_G: float | None
+    seconds: float | None  # of training, mean over seeds
+    images_per_s: float | None  # of training, median over epochs and seeds: what loader and network do together
+    loads_ms: list[float]  # per 100 images, by seed and epoch; the waiting time where workers load
+    memory_mb: float | None
+    skipped: str = ""  # why the budget leaves the row out, or why it cannot be run at all
+    scores: Mapping[str, Interval] = field(default_factory=dict)  # beside AP, by name in a record (paper_items.SCORES)
+    latency_ms: float | None = None  # of the fused network, one image, where it was measured (experiment/report/latency.py)
+    histories: list[list[dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def load_ms(self) -> float | None:
+        """Median over epochs and seeds."""
+        return float(np.median(self.loads_ms)) if self.loads_ms else None
+
+
+@dataclass
+class ClaimResult:
+    """One part of the claim and what the runs say of it."""
+
+    comparison: Comparison
+    verdict: str
+    difference: Difference | None
+    published: float | None  # the difference as printed; AP from 0 to 1
+    reason: str = ""  # why there is no difference to look at
+
+
+@dataclass
+class Results:
+    """Everything a report shows."""
+
+    name: str
+    item: PaperItem
+    title: str
+    rows: list[RowResult]
+    claims: list[ClaimResult]
+    left_out: list[str]
+    found: Collection
+    latency_setup: str = ""  # what latency was measured on
+    peers: list[str] = field(default_factory=list)  # a sentence per cost: which peers lie above the curve, as published
+
+
+def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, draws: int = DRAWS) -> Results:
+    """Returns the results of an experiment from the records under ``folder``; rows without runs stay in the table."""
+    found = collect(item, name, folder, budget)
+    skip = item.budget(found.budget).skip
+    rows = [_row(item, row, runs, skip.get(row, "")) for row, runs in found.rows.items()]
+    rows += [_row(item, row, [], reason) for row, reason in item.not_run.items()]
+    cache: dict[Path, ImageMatches] = {}
+    claims = [_claim(item, one, found, skip, cache, draws) for one in item.comparisons]
+    title = f"{item.item}, {describe_budget(found)}"
+    return Results(name, item, title, rows, claims, found.left_out, found, peers=describe_peers(item.published, item.peers))
+
+
+def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowResult:
+    records = [run.record for run in runs]
+    speeds = [epoch["images_per_s"] for record in records for epoch in record.history if epoch.get("images_per_s")]
+    waits = [one for record in records for one in _load_ms(record)]
+    return RowResult(
+        row=row,
+        published=item.published.get(row, {}),
+        ap=seed_interval([record.metrics.get("AP", float("nan")) for record in records]),
+        seeds=[record.seed for record in records],
+        params_M=records[0].params_M if records else None,
+        macs_G=records[0].macs_G if records else None,
+        seconds=float(np.mean([record.seconds for record in records])) if records else None,
+        images_per_s=float(np.median(speeds)) if speeds else None,
+        loads_ms=waits,
+        memory_mb=max((max(record.peak_memory_mb.values()) for record in records if record.peak_memory_mb), default=None),
+        skipped=skipped,
+        scores={
+            name: seed_interval([record.metrics.get(name, float("nan")) for record in records])
+            for name in SCORES
+            if any(name in record.metrics for record in records)
+        },
+        histories=[record.history for record in records],
+    )
+
+
+def _load_ms(record: RunRecord) -> list[float]:
+    """Returns the milliseconds to load 100 images, by epoch; empty for records that do not say."""
+    return [
+        100_000 * epoch["load_seconds"] / (epoch["images_per_s"] * epoch["seconds"])
+        for epoch in record.history
+        if epoch.get("load_seconds") and epoch.get("images_per_s") and epoch.get("seconds")
+    ]
+
+
+def _claim(
+    item: PaperItem,
+    comparison: Comparison,
+    found: Collection,
+    skip: Mapping[str, str],
+    cache: dict[Path, ImageMatches],
+    draws: int,
+) -> ClaimResult:
+    metric, pair = comparison.metric, (comparison.row, comparison.than)
+    printed = [item.published.get(row, {}).get(metric) for row in pair]
+    published = (float(printed[0]) - float(printed[1])) / (100 if metric == "AP" else 1) if all(printed) else None
+    undecided = "not decidable at this budget"
+    for row in pair:
+        if not found.rows[row]:
+            return ClaimResult(comparison, undecided, None, published, skip.get(row) or f"{row} has no runs")
+    try:
+        if metric == "AP":
+            difference = compare_runs(*([_matches(run, cache) for run in found.rows[row]] for row in pair), draws=draws)
+        else:
+            waits = [[_load_ms(run.record) for run in found.rows[row]] for row in pair]
+            if not all(one for runs in waits for one in runs):
+                return ClaimResult(comparison, undecided, None, published, "not every record holds the loading time")
+            difference = compare_values(*([float(np.median(one)) for one in runs] for runs in waits))
+    except (UserError, ValueError) as error:
+        return ClaimResult(comparison, undecided, None, published, str(error))
+    if metric == "load_ms":  # less is better
+        turned = verdict(dataclasses.replace(difference, low=-difference.high, high=-difference.low))
+        return ClaimResult(comparison, turned, difference, published)
+    found_verdict = verdict(difference, comparison.margin, comparison.at_least_as_good)
+    return ClaimResult(comparison, found_verdict, difference, published)
+
+
+def _matches(run: FoundRun, cache: dict[Path, ImageMatches]) -> ImageMatches:
+    if run.folder not in cache:
+        cache[run.folder] = load_matches(run)
+    return cache[run.folder]
+
+
+def load_matches(run: FoundRun) -> ImageMatches:
+    """Returns what the validation detections of a run match, from its predictions and the set it was scored on.
+
+    Raises:
+        DataError: predictions or annotations are gone or do not fit each other.
+    """
+    config, predictions = run.record.config, run.folder / PREDICTIONS_NAME
+    data = config["data"]
+    if config["task"] == "rotated":
+        truth = DotaDataset(data["val_images"], data["val_annotations"], data["classes"], on_bad=data["on_bad"])
+        evaluator = DotaEvaluator(truth.classes)
+        targets = [truth.truth(index) for index in range(len(truth))]
+        results = from_rotated_results(
+            read_json(predictions, "results file"), [one.meta.image_id for one in targets], truth.classes
+        )
+        evaluator.add(results, targets)
+        return dota_matches(evaluator)
+    kind = "segm" if config["task"] == "instance" else "bbox"
+    truth = read_truth(data["val_annotations"], (kind,))
+    names = {one["id"]: one["name"] for one in truth["categories"]}
+    if data["classes"] is not None:  # what was not learned does not count
+        kept = {one for one, name in names.items() if name in data["classes"]}
+        truth = {
+            **truth,
+            "categories": [one for one in truth["categories"] if one["id"] in kept],
+            "annotations": [one for one in truth["annotations"] if one["category_id"] in kept],
+        }
+    return coco_matches(run_coco_eval(truth, read_results(predictions, truth, (kind,)), kind))
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Returns the results as plain values."""
+    rows = [
+        {
+            "row": one.row,
+            "published": dict(one.published),
+            "AP": _number(one.ap.mean),
+            "AP_low": _number(one.ap.low),
+            "AP_high": _number(one.ap.high),
+            **{name: _number(score.mean) for name, score in one.scores.items()},
+            "seeds": one.seeds,
+            "params_M": one.params_M,
+            "macs_G": one.macs_G,
+            "seconds": one.seconds,
+            "images_per_s": one.images_per_s,
+            "load_ms": one.load_ms,
+            "latency_ms": one.latency_ms,
+            "memory_mb": one.memory_mb,
+            "skipped": one.skipped,
+        }
+        for one in results.rows
+    ]
+    claims = [
+        {
+            "claim": one.comparison.text,
+            "verdict": one.verdict,
+            "published_difference": one.published,
+            "reason": one.reason,
+            **({} if one.difference is None else json.loads(json.dumps(vars(one.difference)).replace("NaN", "null"))),
+        }
+        for one in results.claims
+    ]
+    return {
+        "title": results.title,
+        "claim": results.item.claim,
+        "rows": rows,
+        "claims": claims,
+        "peers": results.peers,
+        "left_out": results.left_out,
+        "latency_setup": results.latency_setup,
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value
+
+
+def require_runs(results: Results, folder: str | Path) -> None:
+    """Raises DataError where a report would have no measured number at all."""
+    if not any(results.found.rows.values()):
+        raise DataError(
+            f"no runs of {results.name} on the {results.found.budget} budget under {folder}: make some with "
+            f"`rtmdet-lab sweep {results.name} --budget {results.found.budget}`"
+        )

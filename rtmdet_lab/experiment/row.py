@@ -1,0 +1,128 @@
+"""One row of a table, run: its config on a budget, its data, and the check that what the row says took effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.recipes import with_scaled_weak_epochs
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.errors import DataError, SettingError
+from rtmdet_lab.core.files import require_writable
+from rtmdet_lab.core.locking import locked
+from rtmdet_lab.data.layout import find_data, find_dota
+from rtmdet_lab.engine.console import Reporter
+from rtmdet_lab.engine.memory import explain_memory, training_advice
+from rtmdet_lab.experiment.record import RunRecord
+from rtmdet_lab.experiment.run import open_data, run, with_classes
+from rtmdet_lab.experiment.scale import Budget, check_budget
+from rtmdet_lab.experiment.table import PaperItem
+from rtmdet_lab.experiment.verify import check_effective
+from rtmdet_lab.synthetic import AERIAL_CLASSES, generate_aerial, generate_scenes
+
+
+def variant_config(
+    item: PaperItem, row: str, budget: str, *, seed: int = 0, overrides: Mapping[str, Any] | None = None
+) -> ExperimentConfig:
+    """Returns the resolved config of a run, without its data.
+
+    Args:
+        overrides: settings changed for this run beside row and budget, for example ``{"train.epochs": 2}``.
+
+    Raises:
+        SettingError: a row the budget leaves out, or an override of a setting that the row varies.
+        UnknownNameError, SettingTypeError: no such row or setting, or a value of another type.
+    """
+    chosen = item.budget(check_budget(budget))
+    item.check_budget(chosen.name)
+    if row in chosen.skip:
+        raise SettingError(f"row {row!r} has no {budget} run: {chosen.skip[row]}")
+    for name in overrides or {}:
+        if name in item.rows.get(row, {}):
+            raise SettingError(f"override {name!r} is what row {row!r} varies: choose another row instead")
+    return item.config(row, chosen.name, {**(overrides or {}), "seed": seed})
+
+
+def run_variant(
+    item: PaperItem,
+    row: str,
+    *,
+    budget: str,
+    out_dir: str | Path,
+    name: str = "",
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    data_dir: str | Path = "",
+    device: str = "auto",
+    resume: bool | Literal["auto"] = "auto",
+    reporter: Reporter | None = None,
+    num_processes: int = 1,
+) -> RunRecord:
+    """Trains and evaluates one row on a budget and returns the record it leaves in ``out_dir``.
+
+    Args:
+        budget: smoke, laptop or paper.
+        name: of the experiment, for the record.
+        data_dir: a data set in a usual layout; for the smaller budgets the folder where generated data are, or are to be.
+        overrides: see :func:`variant_config`.
+
+    Raises:
+        SettingError: among others, a setting of the row that was not taken or changed nothing (see ``effective``).
+        DataError: no data given for the budget "paper".
+    """
+    config = variant_config(item, row, budget, seed=seed, overrides=overrides)
+    require_writable(Path(out_dir))
+    config = with_overrides(config, prepare_data(item.budget(budget), config.task, data_dir))
+    train, _ = open_data(config)
+    data = {f"data.{part.name}": getattr(config.data, part.name) for part in dataclasses.fields(config.data)}
+
+    def config_of(settings: Mapping[str, Any]) -> ExperimentConfig:
+        own = {name: value for name, value in data.items() if name not in settings}
+        changes = {**own, **(overrides or {}), "seed": seed}
+        whole = item.scaled(with_scaled_weak_epochs(item.base, settings), budget, changes)
+        return with_classes(whole, train.classes)
+
+    def open_source(asked: ExperimentConfig) -> Any:
+        same = dataclasses.replace(asked.data, classes=None) == dataclasses.replace(config.data, classes=None)
+        return train if same else open_data(asked)[0]
+
+    with explain_memory(training_advice(config)):
+        effective = check_effective(item.rows[row], config_of, open_source)
+    return run(
+        config,
+        out_dir,
+        device=device,
+        resume=resume,
+        reporter=reporter,
+        experiment=name or item.item,
+        row=row,
+        budget=budget,
+        effective=effective,
+        num_processes=num_processes,
+    )
+
+
+def prepare_data(budget: Budget, task: str, folder: str | Path) -> dict[str, Any]:
+    """Returns the ``data.*`` settings of a budget's data, drawn first where they are generated and not there yet.
+
+    Processes that ask for the same folder at once wait for the one that draws.
+
+    Raises:
+        DataError: no folder, or nothing usable in it.
+    """
+    if not str(folder):
+        raise DataError(f"the budget {budget.name} needs a data folder: name it with data_dir (--data)")
+    folder = Path(folder)
+    if budget.data is None:
+        return find_data(folder, task)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draw = generate_aerial if task == "rotated" else generate_scenes
+    # Files that appear show that who draws is at work.
+    with locked(Path(f"{folder}.lock"), f"drawing {folder}", lambda: sum(1 for _ in folder.rglob("*"))):
+        paths = draw(folder, **budget.data, progress=False)
+    if task == "rotated":
+        return {**find_dota(folder), "data.classes": AERIAL_CLASSES}
+    return {f"data.{name}": str(path) for name, path in paths.items()}

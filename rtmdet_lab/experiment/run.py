@@ -1,0 +1,309 @@
+"""From a config to a finished run: data, task, training, evaluation, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from rtmdet_lab.analysis.complexity import measure_complexity
+from rtmdet_lab.config.overrides import refuse_secrets, to_dict
+from rtmdet_lab.config.presets import TASK_PREFIX
+from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.core.distributed import local_rank, rank, world_size
+from rtmdet_lab.core.errors import DataError, SettingError, did_you_mean
+from rtmdet_lab.core.files import write_json
+from rtmdet_lab.data.check import require_readable
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.data.dota import DotaDataset
+from rtmdet_lab.data.images import local_path
+from rtmdet_lab.engine.console import Reporter, Silent, choose_reporter
+from rtmdet_lab.engine.evaluate import evaluate
+from rtmdet_lab.engine.lock import run_folder
+from rtmdet_lab.engine.loop import fit
+from rtmdet_lab.engine.processes import run_processes
+from rtmdet_lab.engine.weights import starting_weights
+from rtmdet_lab.experiment.record import RunRecord, environment, peak_memory_mb, read_record
+from rtmdet_lab.models.agreement import shortened
+from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
+from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.tasks.factory import build_task
+
+PREDICTIONS_NAME = "predictions.json"
+
+
+def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset] | tuple[DotaDataset, DotaDataset]:
+    """Returns the training and the validation set a config names; for the rotated task annotations are label folders.
+
+    Raises:
+        DataError: paths missing in the config, or files that cannot be used.
+    """
+    data = config.data
+    for name in ("train_images", "train_annotations", "val_images", "val_annotations"):
+        if not getattr(data, name):
+            raise DataError(
+                f"data.{name} is not set: name your own data, or make some with `rtmdet-lab data generate FOLDER`"
+            )
+        local_path(getattr(data, name))
+    if config.task == "rotated":
+        common = {"skip_empty": data.skip_empty, "on_bad": data.on_bad}
+        train = DotaDataset(data.train_images, data.train_annotations, data.classes, training=True, **common)
+    else:
+        train = CocoDataset(
+            data.train_images,
+            data.train_annotations,
+            data.classes,
+            training=True,
+            skip_empty=data.skip_empty,
+            min_image_size=data.min_image_size,
+            on_bad=data.on_bad,
+            outlines=config.task == "instance",
+        )
+    # Labels must mean the same in both files, so the validation set takes its classes from the training set.
+    val = _open_scored(config.task, data.val_images, data.val_annotations, train.classes, data.on_bad)
+    _tell_absent(val, train.class_counts(), "the training set")
+    _tell_others(val, "the training set", passed_over=train.others, on_bad=data.on_bad)
+    return train, val
+
+
+def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_bad: str = "refuse") -> Any:
+    """Returns the set ``task`` is scored on, with the task's classes: a COCO file, or a folder of DOTA label files.
+
+    Classes that only one of the two knows are told.
+
+    Raises:
+        DataError: files that cannot be used, or without any of the classes.
+    """
+    classes = task.config.data.classes
+    try:
+        source = _open_scored(task.name, images, annotations, classes, on_bad)
+    except DataError as error:
+        if "none of the classes" in str(error):
+            raise DataError(f"{error}; if its names are others for the same, give them as --class-names") from None
+        raise
+    _tell_absent(source, None, "the weights")
+    _tell_others(source, "the weights", on_bad=on_bad)
+    return source
+
+
+def _open_scored(task: str, images: str | Path, annotations: str | Path, classes: Sequence[str], on_bad: str) -> Any:
+    images, annotations = local_path(images), local_path(annotations)
+    if task == "rotated":
+        return DotaDataset(images, annotations, classes, on_bad=on_bad, of_another_set=True)
+    outlines = task == "instance"
+    return CocoDataset(images, annotations, classes, on_bad=on_bad, outlines=outlines, of_another_set=True)
+
+
+def _tell_absent(val: Any, learned: Mapping[str, int] | None, where: str) -> None:
+    """Warns of classes that the validation set does not have, with the objects that ``learned`` has of them."""
+    absent = [name for name in val.absent() if learned is None or learned[name]]
+    if absent:
+        counts = [f"{name!r} ({learned[name]} objects)" if learned is not None else repr(name) for name in absent]
+        warnings.warn(
+            f"{val.title} lacks {len(absent)} of the {len(val.classes)} classes of {where}, which are not scored: "
+            f"{shortened(counts)}",
+            stacklevel=3,
+        )
+
+
+def _tell_others(val: Any, where: str, passed_over: Collection[str] = (), on_bad: str = "refuse") -> None:
+    """Warns of objects whose class ``where`` does not have; refuses a class that is misspelt in one of the two."""
+    others = {name: count for name, count in val.others.items() if count and name not in passed_over}
+    hints = {name: did_you_mean(name, val.absent(), cutoff=0.8) for name in others}
+    misspelt = [name for name in others if hints[name]]
+    if misspelt and on_bad == "refuse":
+        name = misspelt[0]
+        raise DataError(
+            f"{val.title} has {others[name]} objects of {name!r}, which {where} does not know: {hints[name]} give the class "
+            "one name, or leave its objects out with data.on_bad=skip (--on-bad skip)"
+        )
+    if others:
+        counts = [f"{name!r} ({count} objects)" for name, count in others.items()]
+        warnings.warn(
+            f"{sum(others.values())} objects of {val.title} are not scored, because {where} does not know their classes: "
+            f"{shortened(counts)}",
+            stacklevel=3,
+        )
+
+
+def scores_by_kind(task: Task, evaluator: Any) -> dict[str, dict[str, float]]:
+    """Returns an evaluator's numbers by what was scored: "bbox", "segm" or "rotated".
+
+    Rotated boxes have them twice: "rotated" as DOTA defines precision (VOC 2007) and "rotated_area" by the area under the
+    curve (VOC 2012), which HRSC2016 is reported with, too.
+    """
+    if task.name == "rotated":
+        return {"rotated": evaluator.summary(), "rotated_area": evaluator.summary(use_07_metric=False)}
+    return {kind: evaluator.summary(kind) for kind in (("bbox", "segm") if task.name == "instance" else ("bbox",))}
+
+
+def annotations_print(annotations: str | Path) -> str:
+    """Returns a fingerprint of an annotation file, or of all label files of a folder: titles and counts may be equal."""
+    path, digest = Path(annotations), hashlib.blake2b(digest_size=6)
+    for file in [path] if path.is_file() else sorted(path.rglob("*.txt")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def with_classes(config: ExperimentConfig, classes: tuple[str, ...]) -> ExperimentConfig:
+    """Returns the config with the data's classes: the network's class count follows from them, never the other way."""
+    model = dataclasses.replace(config.model, num_classes=len(classes))
+    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, classes=classes))
+
+
+def prepare(config: ExperimentConfig, classes: tuple[str, ...]) -> tuple[Task, LoadReport | None]:
+    """Returns a task with freshly drawn weights (from the seed) or the initial weights the config names."""
+    torch.manual_seed(config.seed)
+    task = build_task(with_classes(config, classes))
+    report = None
+    start = starting_weights(config)
+    if start.source:
+        whole, reset = not start.backbone_only, start.reset_predictors
+        report = load_checkpoint(task.model, start.source, reset_predictors=reset, new_classes=whole)
+        if whole:
+            report.require_complete()
+        elif any(key.startswith("backbone.") for key in report.missing):
+            raise SettingError("model.pretrained_backbone needs the published block, kernel size and depths")
+    return task, report
+
+
+def run(
+    config: ExperimentConfig,
+    out_dir: str | Path,
+    *,
+    device: str = "auto",
+    resume: bool | Literal["auto"] = False,
+    reporter: Reporter | None = None,
+    experiment: str | None = None,
+    row: str | None = None,
+    budget: str | None = None,
+    effective: dict[str, Any] | None = None,
+    num_processes: int = 1,
+) -> RunRecord:
+    """Trains and evaluates what ``config`` says, and returns the record it leaves in ``out_dir``.
+
+    ``out_dir`` gets the files of :func:`~rtmdet_lab.engine.loop.fit`, the validation detections in COCO form
+    or, with an angle, in ours (``predictions.json``) and ``results.json``.
+
+    Args:
+        device: "cpu", "cuda", or "auto": the GPU where there is one.
+        resume: continue the run that ``out_dir`` holds; "auto" does so if there is one.
+        experiment, row, budget, effective: for the record (:mod:`rtmdet_lab.experiment.row`).
+        num_processes: processes that share each batch, one per GPU or several on a CPU; they report here.
+
+    Raises:
+        StorageError: another training is at work in ``out_dir``, or it holds results that would be written over.
+    """
+    refuse_secrets(config)
+    out_dir = Path(out_dir)
+    reporter = reporter or choose_reporter()
+    labels = {"experiment": experiment, "row": row, "budget": budget, "effective": effective}
+    if num_processes != 1:
+        work = {"config": to_dict(config), "out_dir": str(out_dir), "device": device, "resume": resume, **labels}
+        run_processes(work, out_dir, num_processes, reporter)
+        return read_record(out_dir)
+    # One process of all writes, and one run at a time.
+    with run_folder(out_dir, reporter.note) if rank() == 0 else nullcontext():
+        return _run_here(config, out_dir, choose_device(device), resume, reporter, labels)
+
+
+def _run_here(
+    config: ExperimentConfig,
+    out_dir: Path,
+    chosen: torch.device,
+    resume: bool | Literal["auto"],
+    reporter: Reporter,
+    labels: dict[str, Any],
+) -> RunRecord:
+    train, val = open_data(config)
+    if config.data.on_bad == "refuse" and rank() == 0:
+        require_readable(val, workers=min(config.train.workers, 2))
+    task, report = prepare(config, train.classes)
+    for note in report.notes if report is not None else ():
+        reporter.note(note)
+    history = fit(
+        task,
+        train,
+        val,
+        out_dir,
+        device=chosen,
+        resume=resume,
+        reporter=reporter,
+        freeze_norm=report is not None and report.folded_norm,
+    )
+    evaluator = evaluate(task, val, device=chosen, reporter=Silent())  # the training has told which images it skipped
+    if task.name == "rotated":
+        results = [one for found in evaluator.results.values() for one in found]
+    else:
+        results = with_file_ids(evaluator.results, val.category_ids)
+    if rank() == 0:
+        write_json(out_dir / PREDICTIONS_NAME, results)
+    complexity = measure_complexity(task.model, task.config.test.input_size)
+    metrics = evaluator.summary()
+    if task.name == "rotated":  # HRSC2016 is reported both ways
+        metrics["area_AP50"] = evaluator.summary(use_07_metric=False)["AP50"]
+    record = RunRecord(
+        model=TASK_PREFIX[task.name] + task.config.model.size,
+        config=to_dict(task.config),
+        metrics=metrics,
+        per_class=evaluator.per_class(),
+        data={
+            "train": train.title,
+            "train_images": len(train),
+            "train_print": annotations_print(config.data.train_annotations),
+            "val": val.title,
+            "val_images": len(val),
+            "val_print": annotations_print(config.data.val_annotations),
+        },
+        seed=config.seed,
+        seconds=sum(one["seconds"] for one in history),
+        params_M=complexity.params_M,
+        macs_G=complexity.macs_G,
+        peak_memory_mb=peak_memory_mb(chosen),
+        history=history,
+        environment=environment(chosen),
+        started_from=starting_weights(task.config).source,
+        **{**labels, "effective": labels["effective"] or {}},
+    )
+    if rank() == 0:
+        record.write(out_dir)
+    return record
+
+
+def with_file_ids(results: list[dict[str, Any]], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
+    """Returns COCO results whose categories are those of the annotation file instead of label + 1.
+
+    Those of classes that the file does not have are left out.
+    """
+    ids = dict(enumerate(category_ids, start=1))
+    return [dict(one, category_id=ids[one["category_id"]]) for one in results if ids[one["category_id"]] is not None]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Returns the device of that name; "auto" is the GPU where there is one.
+
+    Raises:
+        SettingError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise SettingError(f"device is {name!r}, but must be auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingError("device is 'cuda', but this machine has no usable GPU: use cpu or auto")
+    if device.type == "cuda" and world_size() > 1:
+        if local_rank() >= torch.cuda.device_count():
+            raise SettingError(f"process {local_rank()} has no GPU: this machine has {torch.cuda.device_count()}")
+        device = torch.device("cuda", local_rank())
+        torch.cuda.set_device(device)
+    return device

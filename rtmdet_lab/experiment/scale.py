@@ -1,0 +1,159 @@
+"""How far a run is scaled down: seconds for tests, minutes for a laptop, or the full recipe.
+
+A budget changes what all rows of a table share (network size, images, epochs) and never what they differ in. It is kept in
+the record of a run and stands in the title of every table, so that no small run passes for a published number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rtmdet_lab.config.presets import SIZES, resolve
+from rtmdet_lab.config.recipes import starts_from_imagenet, with_scaled_weak_epochs
+from rtmdet_lab.config.settings import ExperimentConfig, TaskName
+from rtmdet_lab.core.errors import SettingError
+
+BudgetName = Literal["smoke", "laptop", "paper"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A scale-down of one task.
+
+    Args:
+        name: smoke, laptop or paper.
+        settings: dotted settings all rows get.
+        data: what is drawn to train on: arguments of ``generate_scenes`` or, for rotated boxes, ``generate_aerial``;
+            None where data must be given.
+        size_factor: depth and width of every model size times this, so that sizes stay apart; only where rows differ
+            in their size, else depth and width are among ``settings``.
+        skip: rows that cannot run on this budget, with the reason.
+    """
+
+    name: BudgetName
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] | None = None
+    size_factor: float | None = None
+    skip: Mapping[str, str] = field(default_factory=dict)
+
+    def apply(
+        self, config: ExperimentConfig, overrides: Mapping[str, Any] | None = None, pretrained: bool = True
+    ) -> ExperimentConfig:
+        """Returns the resolved config of a row on this budget.
+
+        Weak epochs that are not named keep their share of the run, at least one if there were any. On the full budget the
+        network starts from ImageNet where the published one does, unless the row says otherwise.
+
+        Args:
+            config: what the row asks for, not resolved.
+            overrides: settings changed on top of the budget's.
+            pretrained: False where the full budget, too, starts from nothing.
+        """
+        settings = dict(self.settings)
+        if self.size_factor is not None:
+            size = SIZES[config.model.size]
+            settings["model.depth"] = round((config.model.depth or size.depth) * self.size_factor, 4)
+            settings["model.width"] = round((config.model.width or size.width) * self.size_factor * 64) / 64
+        config = with_scaled_weak_epochs(with_scaled_weak_epochs(config, settings), overrides or {})
+        if config.model.pretrained_backbone is None and self.name == "paper":
+            starts = pretrained and not config.train.init_weights and starts_from_imagenet(config)
+            config = with_scaled_weak_epochs(config, {"model.pretrained_backbone": starts})
+        return resolve(config)
+
+    def leaving_alone(self, varied: Collection[str]) -> Budget:
+        """Returns the budget without the settings that rows vary; rows of several sizes shrink by ``size_factor``."""
+        sizes = {"model.depth", "model.width"} if "model.size" in varied else set()
+        kept = {name: value for name, value in self.settings.items() if name not in sizes | set(varied)}
+        return dataclasses.replace(self, settings=kept, size_factor=self.size_factor if sizes else None)
+
+    def changed(self, changes: Mapping[str, Any], **fields: Any) -> Budget:
+        """Returns a budget with other settings; None takes a setting out. ``fields`` replace those of the budget."""
+        settings = {**self.settings, **changes}
+        return dataclasses.replace(self, settings={k: v for k, v in settings.items() if v is not None}, **fields)
+
+
+_SMALL = {"train.warmup_steps": 50, "train.workers": 0, "model.exp_on_reg": True}
+# Networks trained for minutes seldom score 0.05, the threshold of the paper's ablation tables.
+_ALL_SCORES = {"test.score_threshold": 0.001, "test.max_per_image": 300}
+_SMOKE = {
+    **_SMALL,
+    "model.depth": 0.167,
+    "model.width": 0.125,
+    "augment.input_size": 64,
+    "train.epochs": 2,
+    "train.batch_size": 8,
+    "train.lr": 0.001,
+}
+# Weak augmentation, from nothing.
+_LAPTOP = {
+    **_SMALL,
+    "model.depth": 0.167,
+    "model.width": 0.25,
+    "augment.input_size": 160,
+    "augment.resize_range": [0.8, 1.25],
+    "train.epochs": 5,
+    "train.weak_epochs": 5,
+    "train.batch_size": 8,
+    "train.lr": 0.003,
+}
+# In minutes, steps count for more than pixels, and telling forms apart is what seeds decide: with six forms, runs that
+# differ in their seed alone end up to 32 points of AP apart, at equal recall (docs/ablations.md).
+_DETECTION_LAPTOP = {
+    **_LAPTOP,
+    **_ALL_SCORES,
+    "augment.input_size": 128,
+    "train.epochs": 6,
+    "train.weak_epochs": 6,
+    "train.batch_size": 4,
+    "train.lr": 0.0015,
+}
+_FORMS = ["triangle", "rectangle", "cross", "ring", "crescent", "arrow"]
+_SCENES = {"size": 160, "seed": 0, "difficulty": 0.0, "classes": _FORMS}
+_AERIAL = {"size": 160, "seed": 0, "difficulty": 0.0}
+_FEW = {"train": 24, "val": 8}
+_TINIER, _SMALLER = 0.125, 0.3  # depth and width where rows differ in their size
+
+BUDGETS: dict[TaskName, dict[BudgetName, Budget]] = {
+    "detection": {
+        "smoke": Budget("smoke", {**_SMOKE, **_ALL_SCORES}, {**_SCENES, **_FEW, "size": 64}, _TINIER),
+        "laptop": Budget(
+            "laptop",
+            _DETECTION_LAPTOP,
+            {**_SCENES, "size": 128, "train": 600, "val": 200, "classes": ["triangle", "cross", "ring"]},
+            _SMALLER,
+        ),
+        "paper": Budget("paper"),
+    },
+    "instance": {
+        "smoke": Budget("smoke", {**_SMOKE, "model.exp_on_reg": False}, {**_SCENES, **_FEW, "size": 64}, _TINIER),
+        "laptop": Budget(
+            "laptop",
+            {**_LAPTOP, "model.exp_on_reg": False, "train.lr": 0.002},
+            {**_SCENES, "train": 400, "val": 100},
+            _SMALLER,
+        ),
+        "paper": Budget("paper"),
+    },
+    "rotated": {
+        # Few of these scenes hold objects: no more images a step than an epoch has.
+        "smoke": Budget("smoke", {**_SMOKE, "train.batch_size": 4}, {**_AERIAL, **_FEW, "size": 96}, _TINIER),
+        "laptop": Budget("laptop", _LAPTOP, {**_AERIAL, "train": 400, "val": 100}, _SMALLER).changed(
+            {"augment.resize_range": None, "augment.rotate_prob": 0.0, "train.weak_epochs": None}
+        ),
+        "paper": Budget("paper"),
+    },
+}
+
+
+def check_budget(name: str) -> BudgetName:
+    """Returns ``name`` if it is that of a budget.
+
+    Raises:
+        SettingError: it is not.
+    """
+    if name not in ("smoke", "laptop", "paper"):
+        raise SettingError(f"budget is {name!r}, but must be smoke, laptop or paper")
+    return name  # type: ignore[return-value]

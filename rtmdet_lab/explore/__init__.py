@@ -1,4 +1,0 @@
-"""Panels for JupyterLab: choose, and see at once. Run without a front end, each is a plain figure and a table.
-
-One file per explorer, and :mod:`panel <rtmdet_lab.explore.panel>` with what they share.
-"""
