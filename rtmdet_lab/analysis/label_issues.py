@@ -20,14 +20,14 @@ from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.evaluation.matching import Objects, overlaps
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
-DOUBTS = ("missing label", "wrong class", "poor box", "nothing there")
+LABEL_ISSUES = ("missing label", "wrong class", "poor box", "nothing there")
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """One annotation in doubt, and what the detector would have instead."""
+class LabelIssue:
+    """One annotation that is probably wrong, and what the detector would have instead."""
 
-    kind: str  # one of DOUBTS
+    kind: str  # one of LABEL_ISSUES
     suspicion: float
     image: int  # number of the image in the errors' pairs
     image_id: Any
@@ -37,8 +37,8 @@ class Doubt:
     detected: str | None  # class
 
 
-def find_doubts(errors: Errors, least_score: float = 0.5) -> list[Doubt]:
-    """Returns the annotations in doubt, the most suspicious first.
+def find_label_issues(errors: Errors, least_score: float = 0.5) -> list[LabelIssue]:
+    """Returns the label issues of one run, the most suspicious first.
 
     A detection's suspicion is its score, times its overlap for "wrong class", times what the overlap lacks for "poor box".
     That of an object with nothing near is the share of its class that was found, times what the best overlap lacks: of
@@ -58,24 +58,24 @@ def find_doubts(errors: Errors, least_score: float = 0.5) -> list[Doubt]:
         *_contradicted(errors, LOCALIZATION, "poor box", least_score),
         *_nothing_there(errors),
     ]
-    return sorted(found, key=lambda one: (-one.suspicion, one.image, DOUBTS.index(one.kind)))
+    return sorted(found, key=lambda one: (-one.suspicion, one.image, LABEL_ISSUES.index(one.kind)))
 
 
-def _missing_labels(errors: Errors, least_score: float) -> list[Doubt]:
+def _missing_labels(errors: Errors, least_score: float) -> list[LabelIssue]:
     matches = errors.matches
     rows = np.flatnonzero((errors.kinds == BACKGROUND) & (matches.scores >= least_score))
     rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
-    doubts = []
+    issues = []
     for image in np.unique(matches.image[rows]):
         start = errors.rows_of(int(image))[0].start
         mine = rows[matches.image[rows] == image]
         mine = mine[_without_doubles(errors, int(image), mine - start)]
-        doubts += [_doubt(errors, "missing label", matches.scores[row], None, row) for row in mine]
-    return doubts
+        issues += [_label_issue(errors, "missing label", matches.scores[row], None, row) for row in mine]
+    return issues
 
 
 def _without_doubles(errors: Errors, image: int, rows: np.ndarray) -> list[bool]:
-    """Returns which of an image's detections, best first, overlap none before them by half: one thing, one doubt."""
+    """Returns which of an image's detections, best first, overlap none before them by half: one thing, one label issue."""
     found = errors.pairs[image].found
     masks = None if found.masks is None else [found.masks[row] for row in rows]
     some = Objects(found.boxes[rows], found.labels[rows], masks=masks, areas=found.areas[rows])
@@ -86,32 +86,32 @@ def _without_doubles(errors: Errors, image: int, rows: np.ndarray) -> list[bool]
     return alone
 
 
-def _contradicted(errors: Errors, kind: int, name: str, least_score: float) -> list[Doubt]:
+def _contradicted(errors: Errors, kind: int, name: str, least_score: float) -> list[LabelIssue]:
     matches = errors.matches
     rows = np.flatnonzero((errors.kinds == kind) & (matches.scores >= least_score))
     rows = rows[errors.missed[errors.objects[rows]]]
     weight = errors.ious[rows] if kind == CLASS else 1 - errors.ious[rows]
     suspicion = matches.scores[rows] * weight
     order = np.argsort(-suspicion, kind="stable")
-    firsts = order[np.sort(np.unique(errors.objects[rows[order]], return_index=True)[1])]  # one doubt per object
-    return [_doubt(errors, name, suspicion[one], errors.objects[rows[one]], rows[one]) for one in firsts]
+    firsts = order[np.sort(np.unique(errors.objects[rows[order]], return_index=True)[1])]  # one label issue per object
+    return [_label_issue(errors, name, suspicion[one], errors.objects[rows[one]], rows[one]) for one in firsts]
 
 
-def _nothing_there(errors: Errors) -> list[Doubt]:
+def _nothing_there(errors: Errors) -> list[LabelIssue]:
     matches = errors.matches
     total = np.maximum(matches.objects, 1)
     hits = np.bincount(matches.truth_labels[errors.found_by >= 0], minlength=len(total))
     recall = (hits / total)[matches.truth_labels] if len(total) else np.zeros(0)
     rows = np.flatnonzero(errors.missed & (errors.touched < BACKGROUND_IOU))
-    doubts = [_doubt(errors, "nothing there", recall[row] * (1 - errors.touched[row]), row, None) for row in rows]
-    return [one for one in doubts if one.suspicion > 0]
+    issues = [_label_issue(errors, "nothing there", recall[row] * (1 - errors.touched[row]), row, None) for row in rows]
+    return [one for one in issues if one.suspicion > 0]
 
 
-def _doubt(errors: Errors, kind: str, suspicion: float, target: int | None, detection: int | None) -> Doubt:
+def _label_issue(errors: Errors, kind: str, suspicion: float, target: int | None, detection: int | None) -> LabelIssue:
     matches = errors.matches
     image = int(matches.image[detection] if detection is not None else matches.truth_image[target])
     found, truth = errors.rows_of(image)
-    return Doubt(
+    return LabelIssue(
         kind,
         float(suspicion),
         image,
@@ -123,8 +123,8 @@ def _doubt(errors: Errors, kind: str, suspicion: float, target: int | None, dete
     )
 
 
-def correction_of(errors: Errors, doubt: Doubt) -> Correction:
-    """Returns what makes an annotation agree with the detector, for those doubts that somebody looked at and shares.
+def correction_of(errors: Errors, issue: LabelIssue) -> Correction:
+    """Returns what makes an annotation agree with the detector, for those label issues that somebody looked at and shares.
 
     A missing label is added, a wrong class or a poor box replaced by the detection's, an object with nothing there dropped.
     For :mod:`rtmdet_lab.analysis.corrections`, which write it.
@@ -132,17 +132,17 @@ def correction_of(errors: Errors, doubt: Doubt) -> Correction:
     Raises:
         ValueError: objects without the ids of their annotations.
     """
-    pair = errors.pairs[doubt.image]
+    pair = errors.pairs[issue.image]
     target = None
-    if doubt.object is not None:
+    if issue.object is not None:
         if pair.truth.ids is None:
             raise ValueError("only objects that have the ids of their annotations can be corrected")
-        target = pair.truth.ids[doubt.object]
-    if doubt.kind == "nothing there":
-        return Correction(doubt.image_id, target, drop=True)
-    if doubt.kind == "wrong class":
-        return Correction(doubt.image_id, target, label=doubt.detected)
-    row, found = doubt.detection, pair.found
+        target = pair.truth.ids[issue.object]
+    if issue.kind == "nothing there":
+        return Correction(issue.image_id, target, drop=True)
+    if issue.kind == "wrong class":
+        return Correction(issue.image_id, target, label=issue.detected)
+    row, found = issue.detection, pair.found
     shape: dict[str, Any] = {"box": found.boxes[row].tolist()}
     if errors.matches.kind == "rotated":
         shape = {"box": rboxes_to_quads(torch.from_numpy(found.boxes[row : row + 1])).flatten().tolist()}
@@ -153,16 +153,16 @@ def correction_of(errors: Errors, doubt: Doubt) -> Correction:
             "counts": counts.decode() if isinstance(counts, bytes) else counts,
         }
         shape |= {"segmentation": outline, "area": float(found.areas[row])}
-    return Correction(doubt.image_id, target, label=doubt.detected if target is None else None, **shape)
+    return Correction(issue.image_id, target, label=issue.detected if target is None else None, **shape)
 
 
-def chosen_doubts(doubts: Sequence[Doubt], numbers: Sequence[int]) -> list[Doubt]:
-    """Returns the doubts of some numbers, from 0.
+def chosen_label_issues(issues: Sequence[LabelIssue], numbers: Sequence[int]) -> list[LabelIssue]:
+    """Returns the label issues of some numbers, from 0.
 
     Raises:
-        SettingError: a number that no doubt has.
+        SettingError: a number that no label issue has.
     """
     for number in numbers:
-        if not 0 <= number < len(doubts):
-            raise SettingError(f"there is no doubt number {number}: accept takes numbers from 0 to {len(doubts) - 1}")
-    return [doubts[number] for number in numbers]
+        if not 0 <= number < len(issues):
+            raise SettingError(f"there is no label issue number {number}: accept takes numbers from 0 to {len(issues) - 1}")
+    return [issues[number] for number in numbers]

@@ -1,35 +1,37 @@
-"""The annotations in doubt of one run as a saved view: each with what the detector would have instead, and nothing else."""
+"""The label issues of one run as a saved view: each with what the detector would have instead, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from rtmdet_lab.analysis.label_issues import Doubt
+from rtmdet_lab.analysis.label_issues import LabelIssue
 from rtmdet_lab.browse.dataset import INFO, field_of, label_key
 from rtmdet_lab.browse.labels import label_id
 from rtmdet_lab.browse.saved_views import TRUTH
 from rtmdet_lab.browse.source import Source
 
-NAME = "annotations in doubt"
-MOST = 300  # doubts in the view: more than anybody looks through
+NAME = "label issues"
+EARLIER_NAME = "annotations in doubt"  # what data sets of earlier versions call the view
+MOST = 300  # label issues in the view: more than anybody looks through
 
 
-def save_doubts(dataset: Any, source: Source, doubts: Sequence[Doubt]) -> str | None:
-    """Saves a run's doubts as a view, the images with the most suspicious first, and returns its name; None without any.
+def save_label_issues(dataset: Any, source: Source, issues: Sequence[LabelIssue]) -> str | None:
+    """Saves a run's label issues as a view, the most suspicious images first, and returns its name; None without any.
 
     Args:
         dataset: with the run in it, see :func:`~rtmdet_lab.browse.dataset.put`.
-        doubts: of :func:`~rtmdet_lab.analysis.label_issues.find_doubts`, from the pairs of ``source``.
+        issues: of :func:`~rtmdet_lab.analysis.label_issues.find_label_issues`, from the pairs of ``source``.
     """
     field = field_of(dataset, source)
     name = f"{field}: {NAME}"
-    if not doubts:
-        if name in dataset.list_saved_views():  # of annotations that were mended since
-            dataset.delete_saved_view(name)
+    outdated = [f"{field}: {EARLIER_NAME}"] if issues else [f"{field}: {EARLIER_NAME}", name]  # annotations were mended
+    for view in set(outdated) & set(dataset.list_saved_views()):
+        dataset.delete_saved_view(view)
+    if not issues:
         return None
     ids, images = [], {}
-    for one in doubts[:MOST]:
+    for one in issues[:MOST]:
         images[str(one.image_id)] = None
         for place, row in ((TRUTH, one.object), (field, one.detection)):
             if row is not None:

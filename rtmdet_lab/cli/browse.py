@@ -46,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.analysis.errors import find_errors
-    from rtmdet_lab.analysis.label_issues import find_doubts
+    from rtmdet_lab.analysis.label_issues import find_label_issues
     from rtmdet_lab.browse.app import SHARED, address_of, asks_for_password, choose_port, launch
     from rtmdet_lab.browse.dataset import put
-    from rtmdet_lab.browse.label_issues import save_doubts
+    from rtmdet_lab.browse.label_issues import save_label_issues
     from rtmdet_lab.browse.saved_views import ALL
 
     if not args.runs and not args.predictions:
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
         say(f"note: {for_terminal(note)}", file=sys.stderr)
     for source in sources:
         if sys.stderr.isatty():
-            say(f"looking for annotations in doubt with {source.name}", file=sys.stderr)
-        save_doubts(dataset, source, find_doubts(find_errors(source.pairs, source.classes, source.kind)))
+            say(f"looking for label issues with {source.name}", file=sys.stderr)
+        save_label_issues(dataset, source, find_label_issues(find_errors(source.pairs, source.classes, source.kind)))
     rows = [_counts(source) for source in sources]
     say(f"data set {dataset.name!r}: {len(dataset)} images")
     print_table(rows)

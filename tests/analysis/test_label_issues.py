@@ -1,4 +1,4 @@
-"""Doubts about annotations on hand-made cases: what contradicts what, how strongly, and what says nothing."""
+"""Label issues on hand-made cases: what contradicts what, how strongly, and what says nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from rtmdet_lab.analysis.corrections import write_corrected_coco, write_corrected_labels
 from rtmdet_lab.analysis.errors import Errors, find_errors
-from rtmdet_lab.analysis.label_issues import DOUBTS, chosen_doubts, correction_of, find_doubts
+from rtmdet_lab.analysis.label_issues import LABEL_ISSUES, chosen_label_issues, correction_of, find_label_issues
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
@@ -47,30 +47,30 @@ def errors_of(kind: str) -> Errors:
 
 
 @pytest.mark.parametrize("kind", ["bbox", "rotated"])
-def test_each_doubt_with_its_suspicion(kind):
-    doubts = find_doubts(errors_of(kind))
-    told = [(one.kind, one.object, one.detection, one.annotated, one.detected) for one in doubts]
+def test_each_label_issue_with_its_suspicion(kind):
+    issues = find_label_issues(errors_of(kind))
+    told = [(one.kind, one.object, one.detection, one.annotated, one.detected) for one in issues]
     assert told == [
         ("wrong class", 1, 1, "cat", "dog"),
         ("missing label", None, 4, None, "cat"),
         ("poor box", 2, 3, "cat", "cat"),
         ("nothing there", 3, None, "cat", None),  # the dog no detection found either, but no dog ever was
     ]
-    assert [one.suspicion for one in doubts] == pytest.approx([0.8, 0.75, 0.6 * 0.6, 0.25], abs=1e-5)
-    assert {one.image_id for one in doubts} == {"b"}
-    assert json.loads(json.dumps([vars(one) for one in doubts])) == [vars(one) for one in doubts], "plain numbers"
-    assert {one.kind for one in doubts} == set(DOUBTS)
+    assert [one.suspicion for one in issues] == pytest.approx([0.8, 0.75, 0.6 * 0.6, 0.25], abs=1e-5)
+    assert {one.image_id for one in issues} == {"b"}
+    assert json.loads(json.dumps([vars(one) for one in issues])) == [vars(one) for one in issues], "plain numbers"
+    assert {one.kind for one in issues} == set(LABEL_ISSUES)
 
 
 def test_a_higher_bar_says_less():
-    kinds = [one.kind for one in find_doubts(errors_of("bbox"), least_score=0.78)]
+    kinds = [one.kind for one in find_label_issues(errors_of("bbox"), least_score=0.78)]
     assert kinds == ["wrong class", "nothing there"]
     with pytest.raises(ValueError, match="least score is 2"):
-        find_doubts(errors_of("bbox"), least_score=2)
+        find_label_issues(errors_of("bbox"), least_score=2)
 
 
-def test_no_images_no_doubts():
-    assert find_doubts(find_errors([], CLASSES, "bbox")) == []
+def test_no_images_no_label_issues():
+    assert find_label_issues(find_errors([], CLASSES, "bbox")) == []
 
 
 def with_ids(errors: Errors, ids: list[int]) -> Errors:
@@ -78,7 +78,7 @@ def with_ids(errors: Errors, ids: list[int]) -> Errors:
     return errors
 
 
-def test_accepted_doubts_become_a_coco_file(tmp_path):
+def test_accepted_label_issues_become_a_coco_file(tmp_path):
     errors = with_ids(errors_of("bbox"), [11, 12, 13, 14, 15])
     truth = {"images": [{"id": "b", "file_name": "b.jpg", "width": 160, "height": 120}]}
     truth["categories"] = [{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}]
@@ -87,7 +87,7 @@ def test_accepted_doubts_become_a_coco_file(tmp_path):
         for row, (box, label) in enumerate(TRUTH)
     ]
     (tmp_path / "truth.json").write_text(json.dumps(truth))
-    corrections = [correction_of(errors, doubt) for doubt in find_doubts(errors)]
+    corrections = [correction_of(errors, issue) for issue in find_label_issues(errors)]
     written = json.loads(write_corrected_coco(tmp_path / "truth.json", corrections, tmp_path / "new.json").read_text())
     told = [(one["id"], one["category_id"], one["bbox"], one["area"]) for one in written["annotations"]]
     assert told == [
@@ -99,7 +99,7 @@ def test_accepted_doubts_become_a_coco_file(tmp_path):
     ]
 
 
-def test_accepted_doubts_become_label_files(tmp_path):
+def test_accepted_label_issues_become_label_files(tmp_path):
     errors = with_ids(errors_of("rotated"), [1, 2, 3, 4, 5])
 
     def line(box, name: str) -> str:
@@ -110,7 +110,7 @@ def test_accepted_doubts_become_label_files(tmp_path):
     lines = [line(box, CLASSES[label]) for box, label in TRUTH]
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "b.txt").write_text("\n".join(lines) + "\n")
-    corrections = [correction_of(errors, doubt) for doubt in find_doubts(errors)]
+    corrections = [correction_of(errors, issue) for issue in find_label_issues(errors)]
     write_corrected_labels(tmp_path / "labels", corrections, tmp_path / "new")
     read = read_label_file(tmp_path / "new" / "b.txt")
     assert read.names == ["cat", "dog", "cat", "dog", "cat"]
@@ -126,7 +126,7 @@ def test_outlines_are_written_as_run_lengths_with_their_area():
     found = Objects(np.array([[100.0, 90, 10, 10]]), np.zeros(1, np.int64), np.array([0.9]), [encoded])
     truth = Objects(np.zeros((0, 4)), np.zeros(0, np.int64), masks=[])
     errors = find_errors([ImagePair(4, None, (120, 160), truth, found)], CLASSES, "segm")
-    correction = correction_of(errors, find_doubts(errors)[0])
+    correction = correction_of(errors, find_label_issues(errors)[0])
     assert (correction.image_id, correction.object, correction.label, correction.area) == (4, None, "cat", 50)
     assert (coco_mask.decode(json.loads(json.dumps(correction.segmentation))) == mask).all()
 
@@ -134,14 +134,14 @@ def test_outlines_are_written_as_run_lengths_with_their_area():
 def test_objects_without_ids_cannot_be_corrected():
     errors = errors_of("bbox")
     with pytest.raises(ValueError, match="ids"):
-        correction_of(errors, find_doubts(errors)[0])
+        correction_of(errors, find_label_issues(errors)[0])
 
 
-def test_doubts_are_chosen_by_number():
-    doubts = find_doubts(errors_of("bbox"))
-    assert chosen_doubts(doubts, [2, 0]) == [doubts[2], doubts[0]]
-    for number in (-1, len(doubts)):
+def test_label_issues_are_chosen_by_number():
+    issues = find_label_issues(errors_of("bbox"))
+    assert chosen_label_issues(issues, [2, 0]) == [issues[2], issues[0]]
+    for number in (-1, len(issues)):
         with pytest.raises(
-            SettingError, match=f"no doubt number {number}: accept takes numbers from 0 to {len(doubts) - 1}"
+            SettingError, match=f"no label issue number {number}: accept takes numbers from 0 to {len(issues) - 1}"
         ):
-            chosen_doubts(doubts, [number])
+            chosen_label_issues(issues, [number])

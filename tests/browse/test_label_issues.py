@@ -4,16 +4,16 @@ import pytest
 from made_sources import made_source
 
 from rtmdet_lab.analysis.errors import find_errors
-from rtmdet_lab.analysis.label_issues import find_doubts
+from rtmdet_lab.analysis.label_issues import find_label_issues
 from rtmdet_lab.browse.dataset import put
-from rtmdet_lab.browse.label_issues import save_doubts
+from rtmdet_lab.browse.label_issues import save_label_issues
 from rtmdet_lab.browse.saved_views import open_view
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def doubts_of(source):
-    return find_doubts(find_errors(source.pairs, source.classes, source.kind))
+def label_issues_of(source):
+    return find_label_issues(find_errors(source.pairs, source.classes, source.kind))
 
 
 def labels(sample, field):
@@ -22,15 +22,15 @@ def labels(sample, field):
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm", "rotated"])
-def test_view_shows_each_doubt_and_nothing_else_the_most_suspicious_image_first(kind, tmp_path):
+def test_view_shows_each_label_issue_and_nothing_else_the_most_suspicious_image_first(kind, tmp_path):
     sources = [made_source(tmp_path, run, kind) for run in ("k5", "k7")]
-    dataset, _ = put(sources, f"doubts {tmp_path}")
-    doubts = doubts_of(sources[1])
-    assert doubts
-    name = save_doubts(dataset, sources[1], doubts)
-    assert name == "k7: annotations in doubt"
+    dataset, _ = put(sources, f"label issues {tmp_path}")
+    issues = label_issues_of(sources[1])
+    assert issues
+    name = save_label_issues(dataset, sources[1], issues)
+    assert name == "k7: label issues"
     view = open_view(dataset, name)
-    assert view.values("image_id") == list(dict.fromkeys(one.image_id for one in doubts))
+    assert view.values("image_id") == list(dict.fromkeys(one.image_id for one in issues))
     assert "k5" not in view.get_field_schema()
     shown = [
         (sample.image_id, field, label["number"])
@@ -38,16 +38,18 @@ def test_view_shows_each_doubt_and_nothing_else_the_most_suspicious_image_first(
         for field in ("ground_truth", "k7")
         for label in labels(sample, field)
     ]
-    truth = [(one.image_id, "ground_truth", one.object) for one in doubts if one.object is not None]
-    found = [(one.image_id, "k7", one.detection) for one in doubts if one.detection is not None]
+    truth = [(one.image_id, "ground_truth", one.object) for one in issues if one.object is not None]
+    found = [(one.image_id, "k7", one.detection) for one in issues if one.detection is not None]
     assert found
     assert sorted(shown) == sorted({*truth, *found})
 
 
-def test_view_goes_with_the_last_doubt(tmp_path):
+def test_view_goes_with_the_last_label_issue(tmp_path):
     source = made_source(tmp_path)
-    dataset, _ = put([source], f"doubts {tmp_path}")
-    name = save_doubts(dataset, source, doubts_of(source))
+    dataset, _ = put([source], f"label issues {tmp_path}")
+    dataset.save_view("k5: annotations in doubt", dataset.view())  # of an earlier version
+    name = save_label_issues(dataset, source, label_issues_of(source))
     assert name in dataset.list_saved_views()
-    assert save_doubts(dataset, source, []) is None
+    assert "k5: annotations in doubt" not in dataset.list_saved_views()
+    assert save_label_issues(dataset, source, []) is None
     assert name not in dataset.list_saved_views()

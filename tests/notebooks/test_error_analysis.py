@@ -50,8 +50,8 @@ def test_errors_of_boxes_of_given_runs(database, tmp_path):
     runs = [write_run(tmp_path / run, data, found, names, **paths) for run, found in (("good", right), ("poor", wrong[1:]))]
     text = execute("40_error_analysis_coco", tmp_path, runs=[str(run) for run in runs], accept=[0])
     corrected = json.loads((tmp_path / "run" / "corrected.json").read_text())["annotations"]
-    assert len(corrected) == len(truth["annotations"]) - 1, "what the poor run does not find at all is most in doubt"
-    assert " doubts corrected in " in text
+    assert len(corrected) == len(truth["annotations"]) - 1, "what the poor run does not find at all is the first label issue"
+    assert " label issues corrected in " in text
     assert "data set 'set instances_val': 4 images\n" in text
     assert "good: duplicates: no image" in text
     figures = tmp_path / "run" / "figures"
