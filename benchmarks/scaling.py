@@ -1,10 +1,10 @@
-"""What the published trainings need on 1 to 64 GPUs: the formula of docs/scaling.md and its tables.
+"""What the published trainings need on 1 to 64 GPUs: the formula of docs/results/scaling.md and its tables.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --anchor-hours 20 --memory-gb 24 --cores 4
 
 Parameters, multiply-adds and norm layers are counted from the models. Everything else is an input with the default that
-docs/scaling.md states and calls measured, published or assumed.
+docs/results/scaling.md states and calls measured, published or assumed.
 """
 
 from __future__ import annotations

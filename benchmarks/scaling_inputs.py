@@ -1,4 +1,4 @@
-"""What docs/scaling.md takes from this machine: images per second of one loader process, and the host's share of a step.
+"""What docs/results/scaling.md takes from this machine: images per second of a loader process, the host's share of a step.
 
     python benchmarks/scaling_inputs.py --data COCO --windows DOTA/images DOTA/labelTxt
 

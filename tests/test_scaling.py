@@ -1,4 +1,4 @@
-"""docs/scaling.md shows what benchmarks/scaling.py computes, and that follows the formula the document states."""
+"""docs/results/scaling.md shows what benchmarks/scaling.py computes, and that follows the formula the document states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rtmdet_lab.config.presets import TASK_PREFIX, TASK_SIZES
 from rtmdet_lab.core.errors import SettingError
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs/scaling.md").read_text()
+TEXT = (ROOT / "docs/results/scaling.md").read_text()
 
 
 def load(name):

@@ -38,7 +38,7 @@ def prepare_inference(
     """Returns a copy of ``model`` in eval mode that finds the same objects in less time; it cannot be trained or saved.
 
     Batch norm is folded into convolutions, re-parameterized branches are merged, weights lie channels-last. In float32
-    scores differ in the last digits only; docs/performance.md says what the other precisions cost.
+    scores differ in the last digits only; docs/results/performance.md says what the other precisions cost.
 
     Args:
         precision: of weights and arithmetic. Scores, boxes and masks are computed from the network's output in float32.

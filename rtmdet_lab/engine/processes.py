@@ -1,6 +1,6 @@
 """One run on several processes of this machine: starts ``torchrun`` and shows what the first process reports.
 
-On several machines ``torchrun`` is started by whoever hands them out (docs/scaling.md); the processes are the same.
+On several machines ``torchrun`` is started by whoever hands them out (docs/results/scaling.md); the processes are the same.
 """
 
 from __future__ import annotations

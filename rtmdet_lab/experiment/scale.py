@@ -100,7 +100,7 @@ _LAPTOP = {
     "train.lr": 0.003,
 }
 # In minutes, steps count for more than pixels, and telling forms apart is what seeds decide: with six forms, runs that
-# differ in their seed alone end up to 32 points of AP apart, at equal recall (docs/ablations.md).
+# differ in their seed alone end up to 32 points of AP apart, at equal recall (docs/results/ablations.md).
 _DETECTION_LAPTOP = {
     **_LAPTOP,
     **_ALL_SCORES,

@@ -3,7 +3,7 @@
 In eight bits are the dense convolutions, which do nearly all of a network's arithmetic. SiLU stays in float: rounded inside,
 it costs two fifths of the AP, and runtimes compute it together with the convolution before it. So do the last convolutions,
 whose outputs are the answer, and the depth-wise ones: they have little arithmetic and take no longer in float
-(docs/performance.md has what each choice costs). Post-processing is added afterwards.
+(docs/results/performance.md has what each choice costs). Post-processing is added afterwards.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class FusedConv(nn.Module):
 def fuse(model: nn.Module) -> nn.Module:
     """Returns a copy of ``model`` in eval mode with batch norm folded and re-parameterized branches merged.
 
-    Its weights lie channels-last, which the small models' convolutions want on a CPU (docs/performance.md). Its state-dict
-    keys are no longer the published ones: fuse after loading, and save the unfused model.
+    Its weights lie channels-last, which the small models' convolutions want on a CPU (docs/results/performance.md). Its
+    state-dict keys are no longer the published ones: fuse after loading, and save the unfused model.
     """
     return _fused(copy.deepcopy(model).eval()).to(memory_format=torch.channels_last)
 

@@ -16,7 +16,7 @@ from rtmdet_lab.engine.weights import starting_weights
 from rtmdet_lab.experiment.scale import BUDGETS
 from rtmdet_lab.models.zoo import ZOO
 
-PAPER = (Path(__file__).parents[1] / "docs" / "paper.md").read_text()
+PAPER = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
 MODELS = [TASK_PREFIX[task] + size for task, sizes in TASK_SIZES.items() for size in sizes if size != "nano"]
 
 # What all 14 share (paper.md 3.1 to 3.5).

@@ -157,7 +157,7 @@ def test_int8_is_quantised_and_finds_much_of_the_same(image_files, tmp_path, tar
     assert b"FakeQuantize" in text or b"QuantizeLinear" in text
     expected = predict(finder(), image_files, input_size=128, score_threshold=0.3)
     difference = compare(expected, detect_exported(open_exported(path, threads=1), image_files))
-    # Untrained networks magnify rounding; what a trained one loses is in docs/performance.md.
+    # Untrained networks magnify rounding; what a trained one loses is in docs/results/performance.md.
     assert difference.matched > 0.4 * difference.detections
     assert difference.scores > 0
 
