@@ -34,6 +34,7 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
         SettingTypeError (a TypeError): a value of another type than the setting's.
         SettingError (a ValueError): right type, impossible value.
 
+    >>> from rtmdet_lab.config.settings import ModelConfig
     >>> with_overrides(ModelConfig(), {"kernel_size": 7, "backbone.stage_blocks": [3, 9, 9, 3]}).backbone.stage_blocks
     (3, 9, 9, 3)
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from rtmdet_lab.config import other_names
 from rtmdet_lab.config.overrides import iter_settings, with_overrides
 from rtmdet_lab.config.presets import parse_model_name
-from rtmdet_lab.config.settings import ExperimentConfig, other_names
+from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import UnknownNameError
 
 

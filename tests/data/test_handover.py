@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from test_loaders import Numbered
+from sources import Numbered
 
 from rtmdet_lab.core.errors import UserError
 from rtmdet_lab.core.structures import ImageMeta, Targets

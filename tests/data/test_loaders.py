@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_samples import boxes_of, make_sample, snapshot
+from sources import Numbered
 from torchvision.transforms import v2
 
 from rtmdet_lab.config.settings import AugmentConfig
@@ -36,27 +37,6 @@ from rtmdet_lab.transforms.pipelines import strong_pipeline, test_pipeline, weak
 AUGMENT = AugmentConfig(
     input_size=32, mosaic_cache=6, mixup_cache=4, pop="random", mixup_prob=1.0, resize_range=(0.8, 1.2), partners="cached"
 )
-
-
-class Numbered:
-    """Images filled with their number; ``bad`` ones cannot be read."""
-
-    classes = ("thing",)
-    title = "numbered images"
-
-    def __init__(self, length: int, bad: tuple[int, ...] = ()) -> None:
-        self.length, self.bad = length, bad
-        self.loads: list[int] = []
-
-    def __len__(self) -> int:
-        return self.length
-
-    def load(self, index: int):
-        self.loads.append(index)
-        if index in self.bad:
-            raise DataError(f"image {index}.jpg is truncated or damaged")
-        image, target = make_sample(24, 30, [[2, 3, 20, 15]], [0], seed=index)
-        return image.fill_(index), target
 
 
 def keys(*indices: int, epoch: int = 0) -> list[SampleKey]:

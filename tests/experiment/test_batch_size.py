@@ -17,6 +17,7 @@ from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.engine.memory import OutOfMemory
+from rtmdet_lab.experiment import batch_size
 from rtmdet_lab.experiment.batch_size import (
     HEADROOM,
     batches_to_try,
@@ -26,7 +27,6 @@ from rtmdet_lab.experiment.batch_size import (
     with_batch,
 )
 from rtmdet_lab.experiment.forecast import GIB, Forecast
-from rtmdet_lab.experiment.run import batch_size
 
 CPU = torch.device("cpu")
 

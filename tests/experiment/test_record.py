@@ -14,8 +14,8 @@ from rtmdet_lab.config.overrides import from_dict, to_dict, with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError, StorageError
+from rtmdet_lab.experiment import record
 from rtmdet_lab.experiment.record import RunRecord, cpu_name, environment, git_revision, peak_memory_mb, read_record
-from rtmdet_lab.experiment.run import record
 
 EPOCH = {"epoch": 0, "stage": "weak", "step": 4, "lr": 0.1, "losses": {"loss_cls": 1.0}, "seconds": 2.0, "images_per_s": 4.0}
 

@@ -9,7 +9,7 @@ import pytest
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError, SettingError, SettingTypeError, UnknownNameError
-from rtmdet_lab.experiment.run import table
+from rtmdet_lab.experiment import table
 from rtmdet_lab.experiment.table import Comparison, PaperItem, compare_static, experiment_names, load_experiment
 
 OWN = """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from made_samples import make_sample
 
+from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.transforms.base import Sample, as_boxes, to_image
 
@@ -40,3 +42,24 @@ class Squares:
             "meta": ImageMeta(index, size, canvas_size=size),
         }
         return to_image(image), target
+
+
+class Numbered:
+    """Images filled with their number; ``bad`` ones cannot be read."""
+
+    classes = ("thing",)
+    title = "numbered images"
+
+    def __init__(self, length: int, bad: tuple[int, ...] = ()) -> None:
+        self.length, self.bad = length, bad
+        self.loads: list[int] = []
+
+    def __len__(self) -> int:
+        return self.length
+
+    def load(self, index: int):
+        self.loads.append(index)
+        if index in self.bad:
+            raise DataError(f"image {index}.jpg is truncated or damaged")
+        image, target = make_sample(24, 30, [[2, 3, 20, 15]], [0], seed=index)
+        return image.fill_(index), target
