@@ -1,4 +1,4 @@
-"""Every command that README, --help and the notebooks print works as printed, at a small scale.
+"""Every command that README, docs, --help and the notebooks print works as printed, at a small scale.
 
 The commands are taken from the texts themselves. Data and weights they name are stood in for by small ones of the same
 names; what would take hours is made small by :data:`SMALLER`, nothing else is changed.
@@ -6,22 +6,19 @@ names; what would take hours is made small by :data:`SMALLER`, nothing else is c
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shlex
 import shutil
 from pathlib import Path
 
-import nbformat
 import pytest
 from made_dota import SHIP, TILTED, write_dota
 from made_sets import write_set
 from made_sweeps import write_experiment, write_record
+from printed import printed_commands
 
-from rtmdet_lab.cli.main import VERBS, main, read_arguments
-
-ROOT = Path(__file__).parents[1]
+from rtmdet_lab.cli.main import main, read_arguments
 
 # What cannot run here, and why. A pattern that is found in a command names it.
 NOT_RUN = {
@@ -62,30 +59,6 @@ SMALL_TRAINING = [
     "train.workers=0",
     "train.val_interval=3",
 ]
-
-
-def joined(text: str) -> list[str]:
-    """Returns the lines of a text with continued ones in one."""
-    return re.sub(r" *\\\n\s*", " ", text).splitlines()
-
-
-def commands_of(text: str) -> list[str]:
-    lines = [line.strip() for line in joined(text) if line.startswith(("    rtmdet-lab ", "  rtmdet-lab "))]
-    # In running text a verb alone is a name, not a command.
-    lines += [
-        found for found in re.findall(r"`(rtmdet-lab [^`]+)`", text) if re.search(r"-lab \S+ .* -|-lab \w+ \w+_\w+", found)
-    ]
-    lines = [line for line in lines if not re.search(r"\b(RUN|NAME|FILE|FOLDER|DIR|VERB)\b|\.\.\.", line)]
-    return [re.split(r"\s{2,}[#(]", line)[0].strip() for line in lines]
-
-
-def printed_commands() -> list[str]:
-    texts = [(ROOT / "README.md").read_text()]
-    texts += [getattr(importlib.import_module(module), "EXAMPLES", "") for module, _ in VERBS.values()]
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        texts += [cell.source for cell in cells if cell.cell_type == "markdown"]
-    return list(dict.fromkeys(command for text in texts for command in commands_of(text)))
 
 
 COMMANDS = printed_commands()

@@ -1,13 +1,13 @@
-"""What the README tells a newcomer to type and to look for is there."""
+"""What README and docs tell a reader to type and to look for is there."""
 
 from __future__ import annotations
 
 import ast
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+from printed import DOCUMENTS, ROOT, block_commands
 
 import rtmdet_lab
 from rtmdet_lab.cli.common import parse_overrides
@@ -17,9 +17,10 @@ from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.experiment.table import load_experiment
 
-ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text()
-COMMANDS = [line.strip() for line in re.sub(r"\\\n\s*", "", TEXT).splitlines() if line.startswith("    rtmdet-lab ")]
+README = (ROOT / "README.md").read_text()
+TEXT = "\n".join(path.read_text() for path in DOCUMENTS)
+COMMANDS = list(dict.fromkeys(block_commands(TEXT)))
+KINDS = ("tutorials", "how-to", "reference", "explanation", "results")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -32,34 +33,69 @@ def test_every_command_is_understood(command):
 def test_every_setting_shown_exists():
     shown = re.findall(r"--set ([a-z_.]+=[\w./]+)", TEXT)
     assert len(shown) > 8
-    for one in shown:
-        with_overrides(ExperimentConfig(), parse_overrides([one]))
+    for setting in shown:
+        with_overrides(ExperimentConfig(), parse_overrides([setting]))
 
 
-def test_every_place_named_exists():
-    for place in re.findall(r"^\| `([\w./]+)` \|", TEXT, flags=re.MULTILINE):
-        found = [ROOT / place, ROOT / "notebooks" / f"{place}.ipynb"]
-        assert any(path.exists() for path in found), place
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
-    for target in re.findall(r"`(docs/[\w./]+)`", TEXT):
-        assert (ROOT / target).exists(), target
+def names_of_places(text: str) -> set[str]:
+    return {*re.findall(r"^\| `([\w./]+/)` \|", text, re.MULTILINE), *re.findall(r"`(docs/[\w./-]+)`", text)}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_place_named_exists(path):
+    text = path.read_text()
+    for place in names_of_places(text):
+        assert (ROOT / place).exists() or (ROOT / "rtmdet_lab" / place).exists(), place
+    for target in re.findall(r"\]\((?!http|#)([^)#]+)(?:#[^)]*)?\)", text):
+        assert (path.parent / target).exists(), target
+
+
+def test_every_page_has_a_reader_and_the_readme_names_it():
+    pages = [path.relative_to(ROOT) for path in DOCUMENTS if path.parent != ROOT]
+    assert {page.parts[1] for page in pages if len(page.parts) > 2} == set(KINDS)
+    guides = [page for page in pages if page.parts[1] in ("tutorials", "how-to", "explanation", "results")]
+    assert [str(page) for page in guides if f"({page})" not in README] == []
+
+
+def test_readme_is_read_in_one_go():
+    assert len(README.splitlines()) <= 120
+    assert len(re.findall(r"!\[", README)) == 1
+    commands = re.findall(r"^    (make \w+)", README, flags=re.MULTILINE)
+    assert commands == ["make demo", "make test"]
+
+
+def test_every_notebook_is_described():
+    listed = re.findall(r"^\| `(\d\d_\w+)` \|", (ROOT / "docs" / "how-to" / "notebooks.md").read_text(), re.MULTILINE)
+    assert listed == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_every_target_of_make_exists():
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"make ([a-z-]+)", TEXT)):
-        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    for target in set(re.findall(r"`make ([a-z-]+)|^    make ([a-z-]+)", TEXT, re.MULTILINE)):
+        assert re.search(rf"^{''.join(target)}:", makefile, flags=re.MULTILINE), target
 
 
-def test_five_lines_use_the_public_names():
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    tree = ast.parse(code)
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_five_lines_are_five():
+    (code,) = python_blocks(README)
     assert len(code.split("\n\n")[1].strip().splitlines()) + 1 <= 5
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            assert node.module == "rtmdet_lab"
+
+
+@pytest.mark.parametrize("code", python_blocks(TEXT), ids=lambda code: code.strip().splitlines()[-1])
+def test_python_shown_uses_the_public_names(code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "rtmdet_lab":
             assert {name.name for name in node.names} <= set(rtmdet_lab.__all__)
+
+
+def test_choices_shown_in_python_build_a_task():
+    (code,) = python_blocks((ROOT / "docs" / "reference" / "choices.md").read_text())
+    names: dict = {}
+    exec(compile(code.replace('"tiny"', '"tiny", "model.width": 0.125'), "choices.md", "exec"), names)
+    assert names["task"].config.model.kernel_size == 7
 
 
 def test_experiment_of_ones_own_loads(tmp_path):
