@@ -13,7 +13,11 @@ ITEM = PaperItem(
         "jitter and crop": {"augment.mosaic": False, "augment.mixup": False, "train.weak_epochs": 0},
         "mosaic and mixup throughout": {"train.weak_epochs": 0},
         "two stages": {},
-        "two stages, small cache": {"augment.mosaic_cache": 10, "augment.mixup_cache": 5, "augment.pop": "oldest"},
+        "two stages, small cache": {
+            "augment.mosaic_cache": 10,
+            "augment.mixup_cache": 5,
+            "augment.cache_eviction": "oldest",
+        },
     },
     published={
         "jitter and crop": {"AP": "42.3"},

@@ -14,7 +14,7 @@ BASE = {
     # Without pretraining, 44.2 is printed for the small cache and 43.9 for the usual one (docs/paper.md 2.7).
     "augment.mosaic_cache": 10,
     "augment.mixup_cache": 5,
-    "augment.pop": "oldest",
+    "augment.cache_eviction": "oldest",
     **ABLATION_TEST,
 }
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+_ACCUMULATION = "train.gradient_accumulation_steps"
 # Last part of a name, without "_" and "-" -> (setting here, what to mind; "" for the same meaning).
 _SETTINGS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("emadecay", "emafactor"), ("train.ema_momentum", "which is 1 - decay")),
-    **dict.fromkeys(
-        ("gradaccum", "gradaccumulation", "gradientaccumulation", "accumulation", "accum"), ("train.accumulate", "")
-    ),
-    **dict.fromkeys(("gradaccumsteps", "gradientaccumulationsteps", "accumulationsteps"), ("train.accumulate", "")),
-    **dict.fromkeys(("accumulategradbatches", "accumulativecounts"), ("train.accumulate", "")),
+    **dict.fromkeys(("gradaccum", "gradaccumulation", "gradientaccumulation", "accumulation", "accum"), (_ACCUMULATION, "")),
+    **dict.fromkeys(("gradaccumsteps", "gradientaccumulationsteps", "accumulationsteps"), (_ACCUMULATION, "")),
+    **dict.fromkeys(("accumulategradbatches", "accumulativecounts"), (_ACCUMULATION, "")),
     **dict.fromkeys(("learningrate", "baselr", "lr0"), ("train.lr", "")),
     **dict.fromkeys(("lrf", "minlr", "etamin"), ("train.lr_floor", "a share of train.lr")),
     **dict.fromkeys(("batch", "bs", "batchsize", "imgsperbatch", "samplespergpu"), ("train.batch_size", "")),
@@ -24,7 +23,7 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("wd", "decay", "l2"), ("train.weight_decay", "")),
     **dict.fromkeys(("normdecaymult", "biasdecaymult"), ("train.decay_norm_and_bias", "true or false")),
     **dict.fromkeys(("half", "fp16", "bf16", "precision", "mixedprecision", "autocast"), ("train.amp", "off, bf16 or fp16")),
-    **dict.fromkeys(("freezebn", "normeval", "bneval"), ("train.freeze_norm", "")),
+    **dict.fromkeys(("freezebn", "normeval", "bneval"), ("train.norm_eval", "")),
     **dict.fromkeys(("saveperiod", "checkpointinterval", "saveinterval", "saveevery"), ("train.keep_every", "epochs")),
     **dict.fromkeys(("evalinterval", "valperiod", "evalevery"), ("train.val_interval", "epochs")),
     **dict.fromkeys(("loadfrom", "weights", "checkpoint", "initcfg"), ("train.init_weights", "")),
@@ -46,7 +45,7 @@ _SETTINGS: dict[str, tuple[str, str]] = {
 _ABSENT = {
     **dict.fromkeys(
         ("freezebackbone", "frozenstages", "freeze", "freezelayers", "freezeat"),
-        "weights cannot be frozen here; train.freeze_norm keeps batch norm as it was loaded",
+        "weights cannot be frozen here; train.norm_eval keeps batch norm as it was loaded",
     ),
     **dict.fromkeys(("patience", "earlystopping"), "runs do not end early; train.epochs is their length"),
     **dict.fromkeys(("device", "gpu", "gpus"), "the device is an option of the command (--device) and a parameter of run"),

@@ -16,6 +16,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
+from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.other_names import meant_setting
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import SettingError, SettingTypeError, UnknownNameError
@@ -27,7 +28,8 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     """Returns a copy of ``config`` with dotted settings replaced, for example ``{"model.kernel_size": 7}``.
 
     Lists become tuples where the field is a tuple, whole numbers become floats where the field is a float. Nothing else
-    is converted. A mapping may also be given for a nested config: ``{"backbone": {"spp": False}}``.
+    is converted. A mapping may also be given for a nested config: ``{"backbone": {"spp": False}}``, and a
+    setting by the name it had in an earlier version.
 
     Raises:
         UnknownNameError (a KeyError): no such setting; the nearest name is suggested.
@@ -38,7 +40,7 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
     >>> with_overrides(ModelConfig(), {"kernel_size": 7, "backbone.stage_blocks": [3, 9, 9, 3]}).backbone.stage_blocks
     (3, 9, 9, 3)
     """
-    for name, value in overrides.items():
+    for name, value in current_names(overrides).items():
         config = _replaced(config, name, name, value)
     if isinstance(config, ExperimentConfig):
         refuse_secrets(config)
@@ -155,9 +157,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(plain: Mapping[str, Any]) -> ExperimentConfig:
-    """Returns the :class:`ExperimentConfig` written by :func:`to_dict`; missing settings keep their defaults."""
+    """Returns the :class:`ExperimentConfig` that :func:`to_dict` of this or an earlier version wrote.
+
+    Missing settings keep their defaults.
+    """
     config = ExperimentConfig()
-    for name, value in plain.items():
+    for name, value in current_names(plain).items():
         config = _replaced(config, name, name, value)
     if config.task == "rotated" and config.augment.rotated_recipe == "plain" and config.train.weak_epochs:
         # Earlier versions wrote the weak epochs of the other tasks, which this recipe never had.

@@ -35,7 +35,7 @@ class SizePreset:
     resize_range: tuple[float, float]
     mosaic_cache: int
     mixup_cache: int
-    pop: str
+    cache_eviction: str
     mixup_prob: float
     depthwise: bool = False
     sharing: Sharing = "convs"
@@ -152,7 +152,7 @@ def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detecti
     if plain:
         return config
     preset = SIZES[size]
-    names = ("mosaic_cache", "mixup_cache", "pop", "mixup_prob", "resize_range")
+    names = ("mosaic_cache", "mixup_cache", "cache_eviction", "mixup_prob", "resize_range")
     filled = {name: getattr(preset, name) for name in names if getattr(config, name) is None}
     if config.empty_crops is None:
         filled["empty_crops"] = task == "instance"

@@ -116,7 +116,7 @@ def resolve_train(config: TrainConfig, recipe: Recipe) -> TrainConfig:
     lr = config.lr
     if lr is None:
         rate, images = SGD_LR if config.optimizer == "sgd" else (recipe.lr, recipe.batch_size)
-        lr = rate * batch * config.accumulate / images
+        lr = rate * batch * config.gradient_accumulation_steps / images
     interval = max(epochs * recipe.val_interval // recipe.epochs, 1) if config.val_interval is None else config.val_interval
     return dataclasses.replace(config, epochs=epochs, weak_epochs=weak, batch_size=batch, lr=lr, val_interval=interval)
 

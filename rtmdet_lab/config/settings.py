@@ -161,7 +161,7 @@ class AugmentConfig:
     partners: Literal["cached", "uncached"] = "cached"  # where mosaic and mixup take their other images from
     mosaic_cache: int | None = None  # images
     mixup_cache: int | None = None
-    pop: Literal["random", "oldest"] | None = None  # which image leaves a full cache
+    cache_eviction: Literal["random", "oldest"] | None = None  # which image leaves a full cache
     mixup_prob: float | None = None
     resize_range: tuple[float, float] | None = None  # large-scale jitter
     crop: bool = True
@@ -203,7 +203,7 @@ class TrainConfig:
     epochs: int | None = None
     weak_epochs: int | None = None  # the last epochs, with the weak pipeline; None: their published share of ``epochs``
     batch_size: int | None = None  # images per optimizer step over all processes, before accumulation
-    accumulate: int = 1  # batches per optimizer step
+    gradient_accumulation_steps: int = 1  # batches per optimizer step
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float | None = None  # None: the published one (sgd: 0.01 at 64), scaled linearly with the images per step
     momentum: float = 0.9  # sgd only
@@ -220,7 +220,7 @@ class TrainConfig:
     amp: Literal["off", "bf16", "fp16"] = "off"
     channels_last: bool = True
     compile: bool = False
-    freeze_norm: bool | None = None  # batch norm in eval mode; None: only when loaded weights have it folded in
+    norm_eval: bool | None = None  # batch norm in eval mode; None: only when loaded weights have it folded in
     # Epochs between validations; None: the published share of the run, such as 10 of 300 and 12 of 36.
     val_interval: int | None = None
     # Whose score is the run's: the last averaged weights, or those of the best validation, which favours runs with many.
@@ -229,7 +229,7 @@ class TrainConfig:
     workers: int = 2  # loader processes
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "val_interval", "ema_gamma"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "val_interval", "ema_gamma"):
             count = getattr(self, name)
             _require(count is None or count >= 1, f"train.{name}", count, "at least 1")
         zero = ("weak_epochs", "lr", "warmup_steps", "warmup_factor", "workers", "momentum", "weight_decay", "keep_every")

@@ -66,7 +66,7 @@ def fit(
     device: torch.device | str = "cpu",
     resume: bool | Literal["auto"] = False,
     reporter: Reporter | None = None,
-    freeze_norm: bool = False,
+    norm_eval: bool = False,
     on_epoch_end: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains ``task`` as its config says and returns the history, one record per epoch.
@@ -78,7 +78,7 @@ def fit(
 
     Args:
         resume: continue the run in ``out_dir``; "auto" does so if there is one. Without it, such a folder is refused.
-        freeze_norm: keep batch norm in eval mode where the config leaves it open (weights with folded norm).
+        norm_eval: keep batch norm in eval mode where the config leaves it open (weights with folded norm).
         on_epoch_end: called with the history after every epoch.
 
     Raises:
@@ -93,7 +93,7 @@ def fit(
     images = task.config.train.batch_size // world_size()
     require_memory_for_classes(task.config.model.num_classes, images, task.config.augment.input_size, device)
     with contextlib.ExitStack() as at_end:
-        run = _Run(task, train_source, val_source, out_dir, device, reporter, freeze_norm)
+        run = _Run(task, train_source, val_source, out_dir, device, reporter, norm_eval)
         at_end.callback(end_processes, run.val_loader)
         if run.cache is not None:
             at_end.callback(run.cache.close)
@@ -123,14 +123,14 @@ class _Run:
         out_dir: Path,
         device: torch.device,
         reporter: Reporter,
-        freeze_norm: bool,
+        norm_eval: bool,
     ) -> None:
         config = task.config
         self.task, self.config, self.out_dir, self.device, self.reporter = task, config, out_dir, device, reporter
         self.train_source = train_source
         self.classes = train_source.classes
         self.model_name = TASK_PREFIX[task.name] + config.model.size
-        self.freeze_norm = freeze_norm if config.train.freeze_norm is None else config.train.freeze_norm
+        self.norm_eval = norm_eval if config.train.norm_eval is None else config.train.norm_eval
         model = task.model.to(device)
         if world_size() > 1:
             model = synchronise_norm(model, device)
@@ -146,7 +146,7 @@ class _Run:
         self.batches = len(order)
         if order.repeats:
             reporter.note(order.repeats)
-        self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.accumulate)
+        self.total_steps = config.train.epochs * math.ceil(self.batches / config.train.gradient_accumulation_steps)
         self.val_loader = make_val_loader(val_source, config, device)
         self.log = MetricsLog(out_dir)
         if self.log.path.exists():
@@ -211,7 +211,7 @@ class _Run:
     def train_epoch(self, loader: DataLoader, request: InterruptRequest) -> None:
         """Trains the rest of the current epoch, from the batch the state has reached."""
         state, config = self.state, self.config.train
-        set_training(state.model, self.freeze_norm)
+        set_training(state.model, self.norm_eval)
         if state.batch:
             self.reporter.note(f"resuming inside epoch {state.epoch + 1}: drawing {state.batch} batches again")
         begin = time.monotonic()
@@ -222,8 +222,8 @@ class _Run:
         batches = itertools.islice(iter_batches(loader, self.device, self.reporter), state.batch, None)
         try:
             for images, targets in self.timed(batches, request):
-                group_start = state.batch - state.batch % config.accumulate
-                group = min(config.accumulate, self.batches - group_start)
+                group_start = state.batch - state.batch % config.gradient_accumulation_steps
+                group = min(config.gradient_accumulation_steps, self.batches - group_start)
                 group_done = state.batch + 1 == group_start + group
                 if state.batch == group_start and not group_done:
                     self.group_begin = BufferCopy(state.model)
@@ -264,7 +264,8 @@ class _Run:
     def keep_what_is_done(self, pending: list[tuple[int, dict[str, Tensor], list[Any]]], begin: float) -> None:
         """Saves the state after the last optimizer step, where the next batch does not come."""
         state = self.state
-        done = state.batch if state.batch == self.batches else state.batch - state.batch % self.config.train.accumulate
+        group = self.config.train.gradient_accumulation_steps
+        done = state.batch if state.batch == self.batches else state.batch - state.batch % group
         if done < state.batch:  # the batches of an unfinished group are drawn again: the norms must not have seen them
             self.group_begin.put_back(state.model)
         self.look_at([one for one in pending if one[0] < done], begin)

@@ -74,8 +74,8 @@ def training_advice(config: ExperimentConfig) -> str:
     train, side = config.train, config.augment.input_size
     cheaper = ", set train.amp=bf16" if train.amp == "off" else ""
     return (
-        f"batches of {train.batch_size} images of {side} x {side}: lower train.batch_size and raise train.accumulate by the "
-        f"same factor (--auto-batch does it){cheaper}, or lower augment.input_size"
+        f"batches of {train.batch_size} images of {side} x {side}: lower train.batch_size and raise "
+        f"train.gradient_accumulation_steps by the same factor (--auto-batch does it){cheaper}, or lower augment.input_size"
     )
 
 

@@ -34,10 +34,10 @@ def first_state(config: ExperimentConfig, model: nn.Module, device: torch.device
     return TrainState(config, model, ema, build_optimizer(model, train), scaler)
 
 
-def set_training(model: nn.Module, freeze_norm: bool) -> None:
+def set_training(model: nn.Module, norm_eval: bool) -> None:
     """Puts a model into training mode, its batch norm excepted where that is frozen."""
     model.train()
-    if freeze_norm:
+    if norm_eval:
         set_norm_eval(model)
 
 
@@ -69,7 +69,7 @@ def _refuse_single_values(model: nn.Module, images: Tensor) -> None:
     if values == 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training for part in model.modules()):
         raise SettingError(
             f"a batch of one image of {images.shape[3]} x {images.shape[2]} pixels leaves batch norm a single value per "
-            "channel: raise train.batch_size or augment.input_size, or keep batch norm fixed (train.freeze_norm=true)"
+            "channel: raise train.batch_size or augment.input_size, or keep batch norm fixed (train.norm_eval=true)"
         )
 
 

@@ -8,7 +8,6 @@ is a similar one, not the same. A batch that nobody asked for, the published one
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
@@ -67,10 +67,10 @@ def planned_config(
     if world_size() > 1:  # every process would measure beside the others
         return config
     resolved = resolve(config)
-    effective = resolved.train.batch_size * resolved.train.accumulate
+    effective = resolved.train.batch_size * resolved.train.gradient_accumulation_steps
     saved = saved_config(out_dir)
-    if saved is not None and (not asked or saved.train.batch_size * saved.train.accumulate == effective):
-        return with_overrides(config, _split(saved.train.batch_size, saved.train.accumulate))
+    if saved is not None and (not asked or saved.train.batch_size * saved.train.gradient_accumulation_steps == effective):
+        return with_overrides(config, _split(saved.train.batch_size, saved.train.gradient_accumulation_steps))
     chosen = choose_device(device)
     train, val = open_data(config)
     images = len(train) * config.data.repeat
@@ -90,7 +90,7 @@ def planned_config(
     accumulate = effective // batch if asked else 1
     config = with_overrides(config, _split(batch, accumulate))
     now = resolve(config)
-    if (batch, accumulate) != (resolved.train.batch_size, resolved.train.accumulate):
+    if (batch, accumulate) != (resolved.train.batch_size, resolved.train.gradient_accumulation_steps):
         note(_choice(resolved, now, asked, images))
     if images < SMALL_SET and now.train.epochs >= LONG_RECIPE:
         note(_advice(now, train, command))
@@ -101,25 +101,27 @@ def planned_config(
 def asks_for_batch(overrides: Mapping[str, Any]) -> bool:
     """Whether settings, as :func:`~rtmdet_lab.config.overrides.with_overrides` takes them, name the images of a step.
 
-    >>> asks_for_batch({"train.accumulate": 2}), asks_for_batch({"train": {"batch_size": 8}}), asks_for_batch({"seed": 1})
-    (True, True, False)
+    >>> asks_for_batch({"train": {"batch_size": 8}}), asks_for_batch({"seed": 1})
+    (True, False)
     """
+    overrides = current_names(overrides)
     nested = overrides.get("train")
     names = {*overrides, *(f"train.{name}" for name in (nested if isinstance(nested, Mapping) else ()))}
-    return not names.isdisjoint({"train.batch_size", "train.accumulate"})
+    return not names.isdisjoint({"train.batch_size", "train.gradient_accumulation_steps"})
 
 
 def _split(batch: int, accumulate: int) -> dict[str, int]:
-    return {"train.batch_size": batch, "train.accumulate": accumulate}
+    return {"train.batch_size": batch, "train.gradient_accumulation_steps": accumulate}
 
 
 def _choice(before: ExperimentConfig, now: ExperimentConfig, asked: bool, images: int) -> str:
     """Returns in words which batch was chosen."""
-    batch, accumulate, lr = now.train.batch_size, now.train.accumulate, now.train.lr
+    batch, accumulate, lr = now.train.batch_size, now.train.gradient_accumulation_steps, now.train.lr
     if asked:
         return f"batches of {batch} images fit, {accumulate} of them per optimizer step"
     why = f"the published {before.train.batch_size} do not suit {images} images on this machine"
-    return f"batches of {batch} images ({why}), learning rate {lr:.3g}; to choose: train.batch_size, and train.accumulate"
+    choose = "to choose: train.batch_size, and train.gradient_accumulation_steps"
+    return f"batches of {batch} images ({why}), learning rate {lr:.3g}; {choose}"
 
 
 def _advice(config: ExperimentConfig, train: Source, command: str) -> str:
@@ -171,13 +173,13 @@ def smaller_batches(config: ExperimentConfig, images: int, processes: int = 1) -
 
 def with_batch(config: ExperimentConfig, batch: int) -> ExperimentConfig:
     """Returns ``config`` with batches of ``batch`` images and the same number of images per optimizer step."""
-    accumulate = max(config.train.batch_size * config.train.accumulate // batch, 1)
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=batch, accumulate=accumulate))
+    accumulate = max(config.train.batch_size * config.train.gradient_accumulation_steps // batch, 1)
+    return with_overrides(config, _split(batch, accumulate))
 
 
 def batches_to_try(config: ExperimentConfig, processes: int = 1) -> list[int]:
     """Returns the batch sizes, largest first, that divide the effective one and divide among the processes."""
-    effective = config.train.batch_size * config.train.accumulate
+    effective = config.train.batch_size * config.train.gradient_accumulation_steps
     sizes = range(config.train.batch_size, 0, -1)
     return [size for size in sizes if effective % size == 0 and size % processes == 0]
 
@@ -235,7 +237,7 @@ def train_twice(task: Task, sample: Sample, size: int, device: torch.device) -> 
     """Makes two optimizer steps on ``size`` copies of a sample: from the second on everything is allocated."""
     batch = collate([(sample, [], None)] * size)
     state = first_state(task.config, task.model, device)
-    set_training(task.model, bool(task.config.train.freeze_norm))
+    set_training(task.model, bool(task.config.train.norm_eval))
     for _ in range(2):
         targets = [target.to(device) for target in batch.targets]
         forward_backward(task, task.model, normalize(batch.images.to(device)), targets, state)

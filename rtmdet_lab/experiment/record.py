@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from typing_extensions import TypedDict
 
+from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.overrides import from_dict, to_dict
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.core.errors import DataError, UserError
@@ -78,6 +79,7 @@ def read_record(path: Path) -> RunRecord:
     try:
         # Other settings that an older version did not have get the value a run of it had.
         record.config = to_dict(resolve(from_dict(record.config)))
+        record.effective = current_names(record.effective)
     except UserError as error:
         raise DataError(f"{path} is not a run record of this version: in its config, {error}") from None
     record.metrics = _numbers(record.metrics)

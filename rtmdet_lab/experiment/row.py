@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import with_scaled_weak_epochs
 from rtmdet_lab.config.settings import ExperimentConfig
@@ -40,10 +41,11 @@ def variant_config(
     item.check_budget(chosen.name)
     if row in chosen.skip:
         raise SettingError(f"row {row!r} has no {budget} run: {chosen.skip[row]}")
-    for name in overrides or {}:
+    overrides = current_names(overrides or {})
+    for name in overrides:
         if name in item.rows.get(row, {}):
             raise SettingError(f"override {name!r} is what row {row!r} varies: choose another row instead")
-    return item.config(row, chosen.name, {**(overrides or {}), "seed": seed})
+    return item.config(row, chosen.name, {**overrides, "seed": seed})
 
 
 def run_variant(

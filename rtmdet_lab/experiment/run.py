@@ -235,7 +235,7 @@ def _run_here(
         device=chosen,
         resume=resume,
         reporter=reporter,
-        freeze_norm=report is not None and report.folded_norm,
+        norm_eval=report is not None and report.folded_norm,
     )
     evaluator = evaluate(task, val, device=chosen, reporter=Silent())  # the training has told which images it skipped
     if task.name == "rotated":

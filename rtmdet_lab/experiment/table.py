@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtmdet_lab.analysis.complexity import measure_complexity
+from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.recipes import with_scaled_weak_epochs
@@ -107,6 +108,8 @@ class PaperItem:
     budgets: Mapping[BudgetName, Budget] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # Names of today, for all who look a setting up in a row.
+        object.__setattr__(self, "rows", {row: current_names(overrides) for row, overrides in self.rows.items()})
         self._check_rows("", self.config)
         both = [row for row in self.not_run if row in self.rows]
         if both:

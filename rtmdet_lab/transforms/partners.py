@@ -33,13 +33,13 @@ class CachedPartners:
 
     Args:
         max_size: samples kept; one leaves when it is exceeded.
-        pop: which one leaves: "random" or "oldest".
+        cache_eviction: which one leaves: "random" or "oldest".
         min_size: no partners are drawn while fewer are kept (published: 5 for mosaic, 2 for mixup).
     """
 
-    def __init__(self, max_size: int, pop: str = "random", min_size: int = 2) -> None:
+    def __init__(self, max_size: int, cache_eviction: str = "random", min_size: int = 2) -> None:
         self.max_size = max_size
-        self.pop = pop
+        self.cache_eviction = cache_eviction
         self.min_size = min_size
         self.samples: list[Sample] = []
 
@@ -48,7 +48,7 @@ class CachedPartners:
         self.samples.append(sample)
         if len(self.samples) > self.max_size:
             # The newest may leave again at once, as published: the index is drawn over the whole list.
-            self.samples.pop(0 if self.pop == "oldest" else integer(len(self.samples)))
+            self.samples.pop(0 if self.cache_eviction == "oldest" else integer(len(self.samples)))
 
     def draw(self, count: int) -> list[Sample]:
         if len(self.samples) < self.min_size:

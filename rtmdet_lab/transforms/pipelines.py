@@ -30,7 +30,7 @@ def strong_pipeline(config: AugmentConfig, load: LoadSample, length: int, rotate
     def partners(max_size: int, min_size: int) -> PartnerSource:
         if config.partners == "uncached":
             return DatasetPartners(load, length)
-        return CachedPartners(max_size, config.pop, min_size)
+        return CachedPartners(max_size, config.cache_eviction, min_size)
 
     size = config.input_size
     if not config.mosaic:

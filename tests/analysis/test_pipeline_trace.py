@@ -73,7 +73,7 @@ def test_every_step_is_there_with_what_it_drew():
 
 def test_caches_hold_the_samples_before_up_to_their_size():
     source = Samples(10)
-    tracer = Tracer(strong(source, pop="oldest"), source)
+    tracer = Tracer(strong(source, cache_eviction="oldest"), source)
     order = [key.index for keys in TrainSampler(len(source), 1, 0) for key in keys]
     for position, kept in ((0, 1), (3, 4), (9, 6)):
         last = {step.name: step for step in tracer.steps(position)}

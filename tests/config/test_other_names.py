@@ -15,8 +15,8 @@ from rtmdet_lab.core.errors import UnknownNameError
     ("given", "words"),
     [
         ("train.ema_decay", "did you mean 'train.ema_momentum' (which is 1 - decay)?"),
-        ("train.grad_accum", "did you mean 'train.accumulate'?"),
-        ("grad_accum", "did you mean 'train.accumulate'?"),
+        ("train.grad_accum", "did you mean 'train.gradient_accumulation_steps'?"),
+        ("grad_accum", "did you mean 'train.gradient_accumulation_steps'?"),
         ("model.freeze_backbone", "weights cannot be frozen here"),
         ("freeze_backbone", "weights cannot be frozen here"),
         ("imgsz", "did you mean 'augment.input_size'?"),

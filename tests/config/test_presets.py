@@ -77,7 +77,7 @@ def test_augmentation_columns_are_the_published_ones():
         row = SIZES[size]
         assert row.resize_range == ((0.5, 2.0) if size in ("tiny", "s") else (0.1, 2.0))
         small = size == "tiny"
-        assert (row.mosaic_cache, row.mixup_cache, row.pop, row.mixup_prob) == (
+        assert (row.mosaic_cache, row.mixup_cache, row.cache_eviction, row.mixup_prob) == (
             (20, 10, "oldest", 0.5) if small else (40, 20, "random", 1.0)
         )
 
@@ -136,7 +136,7 @@ def test_resolving_leaves_nothing_to_presets(size):
     # A shared tower is the instance task's; no cap on masks is what was published; images whole and looked at once.
     own = {"model.head.shared_tower", "loss.mask_positives", "test.tile"}
     own |= {f"test.tta_{name}" for name in ("scales", "flip", "nms_iou", "max_per_image")}
-    assert open_settings == {"train.grad_clip", "train.freeze_norm", "data.classes", "assigner.topk"} | own
+    assert open_settings == {"train.grad_clip", "train.norm_eval", "data.classes", "assigner.topk"} | own
 
 
 @pytest.mark.parametrize("size", ["tiny", "m"])
@@ -182,7 +182,7 @@ def test_resolved_settings_are_those_of_the_size(size):
         preset.depthwise,
         preset.sharing,
     )
-    for name in ("mosaic_cache", "mixup_cache", "pop", "mixup_prob", "resize_range"):
+    for name in ("mosaic_cache", "mixup_cache", "cache_eviction", "mixup_prob", "resize_range"):
         assert getattr(augment, name) == getattr(preset, name)
 
 
@@ -194,7 +194,7 @@ def test_own_values_win_over_the_preset_even_when_they_are_zero_or_false():
         "model.head.sharing": "none",
         "model.depth": 0.5,
         "augment.mixup_prob": 0.0,
-        "augment.pop": "oldest",
+        "augment.cache_eviction": "oldest",
         "train.lr": 0.0,
         "test.input_size": 320,
     }
@@ -226,7 +226,7 @@ def test_resolving_twice_changes_nothing_more():
     ],
 )
 def test_learning_rate_scales_with_the_images_per_step(task, batch_size, accumulate, lr):
-    own = {"task": task, "train.batch_size": batch_size, "train.accumulate": accumulate}
+    own = {"task": task, "train.batch_size": batch_size, "train.gradient_accumulation_steps": accumulate}
     assert_close(resolve(with_overrides(ExperimentConfig(), own)).train.lr, lr, rtol=1e-12, atol=0.0)
 
 

@@ -69,7 +69,7 @@ EVERY_MODEL = {
     "augment.rotate_prob": 0.5,
     "train.init_weights": "",
     "train.reset_predictors": False,
-    "train.accumulate": 1,
+    "train.gradient_accumulation_steps": 1,
     "train.optimizer": "adamw",
     "train.momentum": 0.9,
     "train.weight_decay": 0.05,
@@ -83,7 +83,7 @@ EVERY_MODEL = {
     "train.ema_momentum": 0.0002,
     "train.ema_gamma": 2000,
     "train.amp": "off",
-    "train.freeze_norm": None,
+    "train.norm_eval": None,
     "train.score_of": "last",
     "test.tile": None,
     "test.overlap": 200,
@@ -130,7 +130,7 @@ TASKS = {
     "rotated": {
         "augment.input_size": 1024,
         # The plain recipe has neither mosaic, mixup, jitter nor crop: these stay open and are not read.
-        **dict.fromkeys([f"augment.{name}" for name in ("empty_crops", "resize_range", "pop", "mixup_prob")]),
+        **dict.fromkeys([f"augment.{name}" for name in ("empty_crops", "resize_range", "cache_eviction", "mixup_prob")]),
         **dict.fromkeys(["augment.mosaic_cache", "augment.mixup_cache"]),
         "train.epochs": 36,
         "train.weak_epochs": 0,
@@ -148,7 +148,7 @@ TASKS = {
 
 def size_row(depth, width, exp_on_reg, imagenet, resize, caches, pop, mixup_prob):
     values = {"depth": depth, "width": width, "exp_on_reg": exp_on_reg, "pretrained_backbone": imagenet}
-    jitter = {"resize_range": resize, "mosaic_cache": caches[0], "mixup_cache": caches[1], "pop": pop}
+    jitter = {"resize_range": resize, "mosaic_cache": caches[0], "mixup_cache": caches[1], "cache_eviction": pop}
     jitter["mixup_prob"] = mixup_prob
     return {f"model.{name}": value for name, value in values.items()} | {
         f"augment.{name}": value for name, value in jitter.items()
@@ -243,9 +243,9 @@ def test_size_table_of_the_document_says_the_same():
         mixup = next(value for name, value in cell.items() if name.startswith("mixup"))
         pops = {"FIFO": "oldest", "random": "random"}
         number, pop = mosaic.split(" / ")
-        assert (int(number), pops[pop]) == (want["augment.mosaic_cache"], want["augment.pop"])
+        assert (int(number), pops[pop]) == (want["augment.mosaic_cache"], want["augment.cache_eviction"])
         number, pop, prob = mixup.split(" / ")
-        assert (int(number), pops[pop]) == (want["augment.mixup_cache"], want["augment.pop"])
+        assert (int(number), pops[pop]) == (want["augment.mixup_cache"], want["augment.cache_eviction"])
         assert float(prob) == want["augment.mixup_prob"]
 
 

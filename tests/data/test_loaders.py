@@ -35,7 +35,13 @@ from rtmdet_lab.transforms.partners import CachedPartners
 from rtmdet_lab.transforms.pipelines import strong_pipeline, test_pipeline, weak_pipeline
 
 AUGMENT = AugmentConfig(
-    input_size=32, mosaic_cache=6, mixup_cache=4, pop="random", mixup_prob=1.0, resize_range=(0.8, 1.2), partners="cached"
+    input_size=32,
+    mosaic_cache=6,
+    mixup_cache=4,
+    cache_eviction="random",
+    mixup_prob=1.0,
+    resize_range=(0.8, 1.2),
+    partners="cached",
 )
 
 

@@ -249,12 +249,12 @@ class SameImage(Squares):
 
 def test_two_batches_of_two_make_the_step_of_one_batch_of_four(tmp_path):
     # Equal halves: the mean of their normalised losses is the loss of the whole.
-    changes = ONE_EPOCH | STILL | {"train.optimizer": "sgd", "train.freeze_norm": True, "train.lr": 0.05, "train.ema": False}
+    changes = ONE_EPOCH | STILL | {"train.optimizer": "sgd", "train.norm_eval": True, "train.lr": 0.05, "train.ema": False}
     changes |= {"model.exp_on_reg": True}  # boxes that overlap from the start: the normaliser is above its floor of 1
     source = SameImage(8)
 
     def after(folder, batch_size, accumulate):
-        settings = changes | {"train.batch_size": batch_size, "train.accumulate": accumulate}
+        settings = changes | {"train.batch_size": batch_size, "train.gradient_accumulation_steps": accumulate}
         task, history = train(tmp_path / folder, source=source, **settings)
         return weights_of(task.model), history[0]
 
@@ -269,7 +269,7 @@ def test_two_batches_of_two_make_the_step_of_one_batch_of_four(tmp_path):
 
 
 def test_last_group_of_an_epoch_may_be_smaller(tmp_path):
-    changes = ONE_EPOCH | STILL | {"train.batch_size": 2, "train.accumulate": 2, "train.ema": False}
+    changes = ONE_EPOCH | STILL | {"train.batch_size": 2, "train.gradient_accumulation_steps": 2, "train.ema": False}
     recorder = Recorder()
     _, history = train(tmp_path, source=SameImage(6), reporter=recorder, **changes)  # three batches: 2 + 1
     assert history[0]["step"] == 2
@@ -278,9 +278,10 @@ def test_last_group_of_an_epoch_may_be_smaller(tmp_path):
 
 def test_group_of_one_batch_is_not_divided_by_the_full_group(tmp_path):
     # One batch with accumulate 4 must make the step of that batch alone.
-    changes = ONE_EPOCH | STILL | {"train.optimizer": "sgd", "train.freeze_norm": True, "train.lr": 0.05, "train.ema": False}
+    changes = ONE_EPOCH | STILL | {"train.optimizer": "sgd", "train.norm_eval": True, "train.lr": 0.05, "train.ema": False}
     alone = weights_of(train(tmp_path / "a", source=Squares(4), **changes)[0].model)
-    grouped = weights_of(train(tmp_path / "b", source=Squares(4), **changes, **{"train.accumulate": 4})[0].model)
+    changes |= {"train.gradient_accumulation_steps": 4}
+    grouped = weights_of(train(tmp_path / "b", source=Squares(4), **changes)[0].model)
     for key in alone:
         assert_close(grouped[key], alone[key], rtol=1e-5, atol=1e-7)
 
@@ -303,7 +304,7 @@ def test_gradient_clip_bounds_the_step(tmp_path):
 
 def test_frozen_norm_keeps_its_statistics_and_learns_its_weights(tmp_path):
     for folder, frozen in (("frozen", True), ("free", False)):
-        task = make_task(**ONE_EPOCH, **{"train.freeze_norm": frozen, "train.ema": False})
+        task = make_task(**ONE_EPOCH, **{"train.norm_eval": frozen, "train.ema": False})
         before = norm_statistics(task.model)
         norms = [one for one in task.model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
         weights = [one.weight.detach().clone() for one in norms]
@@ -315,9 +316,9 @@ def test_frozen_norm_keeps_its_statistics_and_learns_its_weights(tmp_path):
 
 def test_norm_is_frozen_by_the_argument_only_where_the_config_leaves_it_open(tmp_path):
     for setting, expected in ((None, True), (False, False)):
-        task = make_task(**ONE_EPOCH, **{"train.freeze_norm": setting, "train.ema": False})
+        task = make_task(**ONE_EPOCH, **{"train.norm_eval": setting, "train.ema": False})
         before = norm_statistics(task.model)
-        fit(task, Squares(4), Squares(2), tmp_path / str(setting), reporter=Recorder(), freeze_norm=True)
+        fit(task, Squares(4), Squares(2), tmp_path / str(setting), reporter=Recorder(), norm_eval=True)
         after = norm_statistics(task.model)
         assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True)) == expected
 
@@ -375,7 +376,7 @@ def break_loss(task, image_id: int, value: float = math.nan):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_loss_that_is_not_finite_names_terms_batch_and_images_and_spares_the_weights(tmp_path, value, accumulate):
-    task = break_loss(make_task(**ONE_EPOCH, **{"train.accumulate": accumulate}), 5, value)
+    task = break_loss(make_task(**ONE_EPOCH, **{"train.gradient_accumulation_steps": accumulate}), 5, value)
     with pytest.raises(NonFiniteLossError) as error:
         train(tmp_path, task, source=Squares(16))
     message = assert_one_sentence(error.value, "epoch 1", f"loss_bbox {value}", "loss_cls 0.", "train.lr")

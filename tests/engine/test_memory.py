@@ -59,7 +59,8 @@ def test_training_says_which_batch_and_what_to_lower(tmp_path):
     task = failing(make_task(), torch.OutOfMemoryError(GPU_WORDS), most=3)
     with pytest.raises(OutOfMemory) as error:
         train(tmp_path, task)
-    assert_one_sentence(error.value, "4 images of 64 x 64", "train.batch_size", "train.accumulate", "--auto-batch", "bf16")
+    settings = ("train.batch_size", "train.gradient_accumulation_steps")
+    assert_one_sentence(error.value, "4 images of 64 x 64", *settings, "--auto-batch", "bf16")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -89,7 +89,7 @@ def test_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, whole,
 
 
 def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weights(tmp_path):
-    extra = {"train.workers": 1, "train.accumulate": 2, "train.epochs": 2, "train.weak_epochs": 0}
+    extra = {"train.workers": 1, "train.gradient_accumulation_steps": 2, "train.epochs": 2, "train.weak_epochs": 0}
     run(tmp_path / "whole", **extra)
     with pytest.raises(TrainingInterrupted):
         run(tmp_path / "parts", stop_after=(0, 2), **extra)
@@ -100,7 +100,7 @@ def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weight
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_signal_inside_a_group_of_batches_is_answered_after_the_batch(tmp_path, monkeypatch, signum, workers):
-    settings = {"train.workers": workers, "train.accumulate": 3, "train.batch_size": 2}
+    settings = {"train.workers": workers, "train.gradient_accumulation_steps": 3, "train.batch_size": 2}
     extra = settings | {"train.epochs": 2, "train.weak_epochs": 0}
     run(tmp_path / "whole", **extra)
     task, losses = make_task(**extra), []
@@ -165,12 +165,12 @@ def test_set_that_has_another_number_of_images_is_refused_wherever_the_run_stopp
 def test_batch_of_a_single_value_per_channel_is_a_sentence(task):
     made = make_task(task=task)
     state = first_state(made.config, made.model, torch.device("cpu"))
-    set_training(made.model, freeze_norm=False)
+    set_training(made.model, norm_eval=False)
     with pytest.raises(SettingError) as error:
         forward_backward(made, made.model, torch.zeros(1, 3, 32, 32), [], state)
     assert_one_sentence(error.value, "32 x 32 pixels", "train.batch_size", "augment.input_size")
     made.model(torch.zeros(1, 3, 33, 32))
-    set_training(made.model, freeze_norm=True)
+    set_training(made.model, norm_eval=True)
     made.model(torch.zeros(1, 3, 32, 32))
 
 

@@ -13,7 +13,7 @@ import torch
 from made_sets import assert_one_sentence
 from torch import nn
 
-from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.overrides import to_dict, with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, StorageError
@@ -127,6 +127,19 @@ def test_other_settings_are_refused_and_those_that_do_not_matter_are_not(tmp_pat
     with pytest.raises(CheckpointError) as error:
         read(tmp_path, **{"train.lr": 0.5})
     assert_one_sentence(error.value, str(tmp_path), "train.lr is 0.5")
+
+
+def test_state_with_the_settings_names_of_an_earlier_version_is_read(tmp_path, state, monkeypatch):
+    def as_before(config):
+        plain = to_dict(config)
+        plain["train"]["freeze_norm"] = plain["train"].pop("norm_eval")
+        plain["augment"]["pop"] = plain["augment"].pop("cache_eviction")
+        return plain
+
+    monkeypatch.setattr("rtmdet_lab.engine.state.to_dict", as_before)
+    state.save(tmp_path)
+    content, notes = read(tmp_path)
+    assert (content["epoch"], content["config"], notes) == (3, state.config, [])
 
 
 def test_config_of_a_run_is_that_of_its_newest_whole_state(tmp_path, state):

@@ -44,7 +44,7 @@ def limited(task, most: int, seen: list[int]):
 
 
 def config_of(batch: int, accumulate: int = 1) -> ExperimentConfig:
-    return with_overrides(ExperimentConfig(), {"train.batch_size": batch, "train.accumulate": accumulate})
+    return with_overrides(ExperimentConfig(), {"train.batch_size": batch, "train.gradient_accumulation_steps": accumulate})
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_largest_batch_that_fits_is_taken_with_the_same_effective_one(most, batc
     seen = []
     task = limited(make_task(**{"train.batch_size": 12}), most, seen)
     found = find_batch(task, Squares(8), CPU).train
-    assert (found.batch_size, found.accumulate) == (batch, accumulate)
+    assert (found.batch_size, found.gradient_accumulation_steps) == (batch, accumulate)
     assert found.lr == task.config.train.lr
     assert seen[-2:] == [batch, batch]  # two steps: from the second on the optimizer has its memory
     assert all(size > most for size in seen[:-2])
@@ -76,7 +76,7 @@ def test_largest_batch_that_fits_is_taken_with_the_same_effective_one(most, batc
 def test_processes_share_the_batch():
     seen = []
     found = find_batch(limited(make_task(**{"train.batch_size": 8}), 3, seen), Squares(8), CPU, processes=2).train
-    assert (found.batch_size, found.accumulate, seen[-1]) == (4, 2, 2)
+    assert (found.batch_size, found.gradient_accumulation_steps, seen[-1]) == (4, 2, 2)
     with pytest.raises(SettingError, match=r"train\.batch_size 8 does not divide over 3 processes"):
         find_batch(make_task(**{"train.batch_size": 8}), Squares(8), CPU, processes=3)
 
@@ -139,7 +139,7 @@ def test_batch_that_was_asked_for_is_accumulated_and_it_is_told(tmp_path, gpu):
     config = tiny_config(tmp_path, 8, **{"train.batch_size": 4})
     notes = []
     planned = planned_config(config, tmp_path / "run", asked=True, note=notes.append)
-    assert (planned.train.batch_size, planned.train.accumulate) == (2, 2)
+    assert (planned.train.batch_size, planned.train.gradient_accumulation_steps) == (2, 2)
     assert planned == with_batch(config, 2)
     assert notes[0] == "batches of 2 images fit, 2 of them per optimizer step"
     assert notes[1].startswith("estimate: about 0.2 GB of GPU memory, 8.0 GB are free; about 0:0")
@@ -154,7 +154,7 @@ def test_batch_that_nobody_asked_for_follows_set_and_memory_and_the_learning_rat
     notes = []
     config = tiny_config(tmp_path, images, **{"train.lr": None})
     planned = planned_config(config, tmp_path / "run", "cpu", note=notes.append)
-    assert (planned.train.batch_size, planned.train.accumulate, planned.train.lr) == (batch, 1, None)
+    assert (planned.train.batch_size, planned.train.gradient_accumulation_steps, planned.train.lr) == (batch, 1, None)
     assert notes[0].startswith(f"batches of {batch} images (the published 256 do not suit {images} images on this machine)")
     assert f"learning rate {0.004 * batch / 256:.3g}" in notes[0]
 
@@ -162,7 +162,7 @@ def test_batch_that_nobody_asked_for_follows_set_and_memory_and_the_learning_rat
 def test_batch_that_was_asked_for_and_does_not_fit_a_cpu_is_accumulated(tmp_path, monkeypatch):
     machine(monkeypatch, 3.5)
     planned = planned_config(tiny_config(tmp_path, 12, **{"train.batch_size": 12}), tmp_path / "run", "cpu", asked=True)
-    assert (planned.train.batch_size, planned.train.accumulate) == (3, 4)
+    assert (planned.train.batch_size, planned.train.gradient_accumulation_steps) == (3, 4)
 
 
 def test_not_even_one_image_is_one_sentence_with_the_memory_it_takes(tmp_path, monkeypatch):
@@ -172,7 +172,9 @@ def test_not_even_one_image_is_one_sentence_with_the_memory_it_takes(tmp_path, m
     assert_one_sentence(error.value, "batches of 1 images of 64 x 64", "1.0 GB", "are free")
 
 
-@pytest.mark.parametrize("settings", [{"train.batch_size": 9}, {"train.batch_size": 4, "train.accumulate": 3}])
+@pytest.mark.parametrize(
+    "settings", [{"train.batch_size": 9}, {"train.batch_size": 4, "train.gradient_accumulation_steps": 3}]
+)
 def test_step_that_was_asked_for_stays_even_where_the_set_is_smaller(tmp_path, settings):
     config = tiny_config(tmp_path, 8, **settings)
     assert planned_config(config, tmp_path / "run", "cpu", asked=True, note=lambda _: None) == config
@@ -191,11 +193,11 @@ def test_long_recipe_on_a_small_set_is_warned_of_with_a_command(tmp_path, monkey
 
 
 def test_run_that_goes_on_keeps_its_batch(tmp_path, gpu):
-    settings = {"train.epochs": 1, "train.weak_epochs": 1, "train.batch_size": 2, "train.accumulate": 3}
+    settings = {"train.epochs": 1, "train.weak_epochs": 1, "train.batch_size": 2, "train.gradient_accumulation_steps": 3}
     task, _ = train(tmp_path, source=Squares(6), **settings)
     for wished in (with_batch(task.config, 6), with_overrides(task.config, {"train.batch_size": 256})):
         kept = planned_config(wished, tmp_path, asked=wished.train.batch_size == 6).train
-        assert (kept.batch_size, kept.accumulate) == (2, 3)
+        assert (kept.batch_size, kept.gradient_accumulation_steps) == (2, 3)
     assert gpu == []
 
 

@@ -153,6 +153,15 @@ def test_setting_of_a_newer_version_is_filled_in_and_unknown_one_refused(tmp_pat
         read_record(tmp_path)
 
 
+def test_record_with_the_settings_names_of_an_earlier_version_is_read(tmp_path):
+    record = make_record(effective={"train.accumulate": 3})
+    record.config["train"]["accumulate"] = record.config["train"].pop("gradient_accumulation_steps") + 2
+    record.write(tmp_path)
+    read = read_record(tmp_path)
+    assert read.config["train"]["gradient_accumulation_steps"] == 3
+    assert read.effective == {"train.gradient_accumulation_steps": 3}
+
+
 def test_score_that_is_no_number_comes_back_as_nan(tmp_path):
     make_record(metrics={"AP": float("nan"), "AP50": 0.5}).write(tmp_path)
     metrics = read_record(tmp_path).metrics

@@ -109,7 +109,7 @@ def test_record_has_the_effective_config_with_nothing_left_to_presets(finished):
     assert record.config["data"]["classes"] == ["wide", "tall"]
     assert record.config["test"]["input_size"] == 64
     assert record.config["model"]["depthwise"] is True
-    assert record.config["augment"]["pop"] == "oldest"
+    assert record.config["augment"]["cache_eviction"] == "oldest"
     again = from_dict(record.config)
     assert again.train.lr == config.train.lr
     assert dataclasses.replace(again.model, num_classes=80).width == 0.125

@@ -10,6 +10,7 @@ from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError, SettingError, SettingTypeError, UnknownNameError
 from rtmdet_lab.experiment import table
+from rtmdet_lab.experiment.row import variant_config
 from rtmdet_lab.experiment.table import Comparison, PaperItem, compare_static, experiment_names, load_experiment
 
 OWN = """
@@ -105,6 +106,15 @@ def test_files_without_an_item_are_refused_with_their_path(text, message, tmp_pa
     with pytest.raises(DataError, match=message) as failure:
         load_experiment(path)
     assert str(path) in str(failure.value)
+
+
+def test_rows_and_overrides_may_name_settings_as_earlier_versions_did(tmp_path):
+    item = make(rows={"a": {}, "b": {"train.accumulate": 2}, "c": {"train": {"accumulate": 4}}})
+    assert item.rows["b"] == {"train.gradient_accumulation_steps": 2}
+    assert [item.config(row).train.gradient_accumulation_steps for row in item.rows] == [1, 2, 4]
+    for name in ("train.accumulate", "train.gradient_accumulation_steps"):
+        with pytest.raises(SettingError, match="is what row 'b' varies"):
+            variant_config(item, "b", "smoke", overrides={name: 3})
 
 
 def test_own_experiment_is_one_short_file(tmp_path):

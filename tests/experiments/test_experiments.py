@@ -84,12 +84,14 @@ def test_first_step_is_the_recipe_of_yolox_and_learning_rates_follow_the_batch_o
                 continue
             config = item.config(row, budget)
             rule = 0.01 / 64 if row == "YOLOX-s" else 0.004 / 256
-            assert config.train.lr == pytest.approx(rule * config.train.batch_size * config.train.accumulate)
+            images = config.train.batch_size * config.train.gradient_accumulation_steps
+            assert config.train.lr == pytest.approx(rule * images)
             assert config.train.weight_decay == (5e-4 if row == "YOLOX-s" else 0.05)
     last = item.config("pretrained backbone")
     published = resolve(with_overrides(ExperimentConfig(), {"model.size": "s", "model.pretrained_backbone": True}))
-    small_cache, light_test = {"augment.mosaic_cache", "augment.mixup_cache", "augment.pop"}, {"test.score_threshold"}
-    assert set(differences(last, published)) == small_cache | light_test | {"test.max_per_image"}
+    small_cache = {"augment.mosaic_cache", "augment.mixup_cache", "augment.cache_eviction"}
+    light_test = {"test.score_threshold", "test.max_per_image"}
+    assert set(differences(last, published)) == small_cache | light_test
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,7 +141,7 @@ def test_ablations_are_scored_as_the_paper_scored_them(name):
 def test_runs_of_the_small_model_differ_in_what_their_scores_differ_in():
     def of(name, row):
         config = load_experiment(name).config(row)
-        small = (config.augment.mosaic_cache, config.augment.mixup_cache, config.augment.pop) == (10, 5, "oldest")
+        small = (config.augment.mosaic_cache, config.augment.mixup_cache, config.augment.cache_eviction) == (10, 5, "oldest")
         return (
             config.model.pretrained_backbone,
             small,

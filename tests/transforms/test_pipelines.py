@@ -29,7 +29,13 @@ PUBLISHED = {
     "x": ((0.1, 2.0), 40, 20, "random", 1.0),
 }
 SMALL = AugmentConfig(
-    input_size=64, mosaic_cache=6, mixup_cache=4, pop="random", mixup_prob=1.0, resize_range=(0.8, 1.5), partners="cached"
+    input_size=64,
+    mosaic_cache=6,
+    mixup_cache=4,
+    cache_eviction="random",
+    mixup_prob=1.0,
+    resize_range=(0.8, 1.5),
+    partners="cached",
 )
 # A value that differs from SMALL's, for every setting.
 OTHER = {
@@ -39,7 +45,7 @@ OTHER = {
     "partners": "uncached",
     "mosaic_cache": 8,
     "mixup_cache": 6,
-    "pop": "oldest",
+    "cache_eviction": "oldest",
     "mixup_prob": 0.5,
     "resize_range": (0.5, 0.7),
     "crop": False,
@@ -65,7 +71,7 @@ def steps_of(pipeline: v2.Compose) -> list[tuple]:
             if name in ("training",) or name.startswith("_"):
                 continue
             if isinstance(value, CachedPartners):
-                value = ("cached", value.max_size, value.pop, value.min_size)
+                value = ("cached", value.max_size, value.cache_eviction, value.min_size)
             elif isinstance(value, DatasetPartners):
                 value = ("uncached", value.length)
             details[name] = value

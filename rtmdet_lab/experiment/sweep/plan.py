@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtmdet_lab.config.aliases import current_names, first_name
 from rtmdet_lab.config.overrides import differences, iter_settings
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError, SettingError
@@ -118,7 +119,8 @@ def plan(
                 continue
             config = variant_config(item, row, budget, seed=seed, overrides=overrides)
             differing = deciding_settings(config)
-            what = {"version": RESULTS_VERSION, "settings": differing, "data": str(data) if str(data_dir) else settings}
+            hashed = {first_name(name): value for name, value in differing.items()}  # a new word makes no other run
+            what = {"version": RESULTS_VERSION, "settings": hashed, "data": str(data) if str(data_dir) else settings}
             folder = out / path.stem / budget / f"{_plain(row)}-seed{seed}-{_hash(what)}"
             labels = {"source": source, "row": row, "budget": budget, "seed": seed, "folder": str(folder)}
             rest = {"data_dir": str(data), "overrides": dict(overrides or {}), "epochs": config.train.epochs}
@@ -154,7 +156,8 @@ def written_record(run: Run) -> RunRecord | None:
 
 def _other_settings(record: RunRecord, run: Run) -> list[str]:
     """Returns the settings a record has otherwise than its run; those of other versions are not compared."""
-    expected = {name: _plain_value(value) for name, value in iter_settings(ExperimentConfig())} | run.settings
+    expected = {name: _plain_value(value) for name, value in iter_settings(ExperimentConfig())}
+    expected |= current_names(run.settings)
     found = dict(_leaves(record.config))
     free = (*WITHOUT_EFFECT, *FROM_DATA)
     return [name for name in expected if name in found and found[name] != expected[name] and not name.startswith(free)]

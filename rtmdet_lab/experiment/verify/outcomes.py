@@ -57,7 +57,7 @@ def plan_differs(one: ExperimentConfig, other: ExperimentConfig, open_source: Op
 def _plan(config: ExperimentConfig, length: int) -> Any:
     train = config.train
     batches = len(training_order(config, length))
-    steps = train.epochs * math.ceil(batches / train.accumulate)
+    steps = train.epochs * math.ceil(batches / train.gradient_accumulation_steps)
     rates = [learning_rate(train, step, steps) for step in {*range(min(steps, 5000)), *range(0, steps, steps // 5000 + 1)}]
     stages = [(stage.name, stage.epochs) for stage in plan_stages(_without_data(config), _drawn_source(config, length))]
     validated = [epoch for epoch in range(train.epochs) if is_validated(epoch, train)]
@@ -139,14 +139,15 @@ def updates_differ(one: ExperimentConfig, other: ExperimentConfig, open_source: 
 def _updates(config: ExperimentConfig, length: int) -> list[Any]:
     config = _narrow(config)
     train = config.train
-    steps = train.epochs * math.ceil(len(training_order(config, length)) / train.accumulate)
+    steps = train.epochs * math.ceil(len(training_order(config, length)) / train.gradient_accumulation_steps)
     targets = drawn_targets(config.task, SIDE)
     torch.manual_seed(config.seed)
     pixels = torch.randint(0, 256, (len(targets), 3, SIDE, SIDE), dtype=torch.uint8)
     task = build_task(config)
     state = first_state(config, task.model, CPU)
-    set_training(task.model, bool(train.freeze_norm))
-    outcome: list[Any] = [forward_backward(task, task.model, normalize(pixels), targets, state, train.accumulate)]
+    set_training(task.model, bool(train.norm_eval))
+    images = normalize(pixels)
+    outcome: list[Any] = [forward_backward(task, task.model, images, targets, state, train.gradient_accumulation_steps)]
     gradients = {name: weight.grad.clone() for name, weight in task.model.named_parameters() if weight.grad is not None}
     outcome.append(gradients)
     for share, scale in MOMENTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from made_sets import assert_one_sentence
 from made_sweeps import changed, write_experiment, write_record
 
+from rtmdet_lab.config.aliases import first_name
 from rtmdet_lab.core.errors import DataError, SettingError, SettingTypeError, UnknownNameError
 from rtmdet_lab.experiment.record import RECORD_NAME
 from rtmdet_lab.experiment.sweep.plan import finished_record, plan, read_run, written_record
@@ -62,6 +64,20 @@ def test_what_changes_the_result_changes_the_folder(options, tmp_path):
 )
 def test_what_does_not_change_it_leaves_the_folder(options, tmp_path):
     assert folders("kernel_size", "smoke", [0], tmp_path, **options) == folders("kernel_size", "smoke", [0], tmp_path)
+
+
+def test_renamed_setting_changes_no_folder_and_finds_its_runs(tmp_path):
+    # Folders that the version with the old names wrote.
+    assert "two-stages-small-cache-seed0-b6872610ac" in folders("augmentation", "paper", [0], tmp_path, data_dir="/data")
+    old = {"train.accumulate": 2, "train.freeze_norm": False}
+    (run, *_) = plan("optimizer_recipe", "smoke", [0], tmp_path, data_dir="/data", overrides=old)
+    assert Path(run.folder).name == "AdamW-cosine-seed0-50fae94fa9"
+    write_record(run)
+    settings = {first_name(name): value for name, value in run.settings.items()}
+    before = dataclasses.replace(run, settings=settings)
+    assert settings["train.accumulate"] == 2
+    assert finished_record(before) is not None
+    assert finished_record(dataclasses.replace(before, settings=settings | {"train.accumulate": 3})) is None
 
 
 def test_edited_row_is_another_run_and_the_others_stay(tmp_path):

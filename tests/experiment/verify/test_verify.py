@@ -104,7 +104,7 @@ ACTS: dict[str, tuple[object, dict[str, object]]] = {
     "augment.partners": ("uncached", {}),
     "augment.mosaic_cache": (12, {}),
     "augment.mixup_cache": (12, {"augment.mosaic": False}),
-    "augment.pop": ("random", {}),
+    "augment.cache_eviction": ("random", {}),
     "augment.mixup_prob": (0.6, {}),
     "augment.resize_range": ([0.5, 1.5], {}),
     "augment.crop": (False, {}),
@@ -123,7 +123,7 @@ ACTS: dict[str, tuple[object, dict[str, object]]] = {
     "train.epochs": (7, {}),
     "train.weak_epochs": (3, {}),
     "train.batch_size": (8, {}),
-    "train.accumulate": (2, {}),
+    "train.gradient_accumulation_steps": (2, {}),
     "train.optimizer": ("sgd", {}),
     "train.lr": (0.002, {}),
     "train.momentum": (0.8, SGD),
@@ -138,7 +138,7 @@ ACTS: dict[str, tuple[object, dict[str, object]]] = {
     "train.ema_momentum": (0.0003, {}),
     "train.ema_gamma": (1900, LONG),
     "train.amp": ("bf16", {}),
-    "train.freeze_norm": (True, {}),
+    "train.norm_eval": (True, {}),
     "train.val_interval": (3, {}),
     "train.score_of": ("best", {}),
     "test.input_size": (96, {}),
@@ -229,13 +229,13 @@ WITHOUT_PART = [
     ("augment.mosaic", False, {"train.weak_epochs": 6}),
     ("augment.mosaic_cache", 30, {"augment.partners": "uncached"}),
     ("augment.mosaic_cache", 150, {"augment.mosaic_cache": 120}),  # of 100 images
-    ("augment.pop", "random", {"augment.mosaic_cache": 200, "augment.mixup_cache": 200}),
+    ("augment.cache_eviction", "random", {"augment.mosaic_cache": 200, "augment.mixup_cache": 200}),
     ("augment.rotate_prob", 0.0, MIXING | {"augment.rotate_prob": 0.0}),
     ("augment.one_resize", False, {"augment.crop": False, "augment.mosaic": False}),
     ("model.neck.blocks", 2, {}),  # 2 and 3 times 0.167 are 1
     ("model.backbone.stage_blocks", [3, 6, 6, 4], {}),
     ("model.kernel_size", 7, {"model.block": "darknet"}),
-    ("model.size", "s", {"model.depth": 0.33, "augment.mixup_prob": 1.0, "augment.pop": "oldest"}),
+    ("model.size", "s", {"model.depth": 0.33, "augment.mixup_prob": 1.0, "augment.cache_eviction": "oldest"}),
     ("model.pretrained_backbone", True, {"train.init_weights": "some.safetensors"}),
     ("model.head.shared_tower", True, INSTANCE),
     ("train.reset_predictors", True, {}),
@@ -244,7 +244,7 @@ WITHOUT_PART = [
     ("train.warmup_steps", 500, {}),  # at most a tenth of the 150 steps
     ("train.score_of", "best", {"train.val_interval": 6}),  # the only one looked at is the last
     ("train.val_interval", 8, {"train.val_interval": 7}),  # after the last epoch alone
-    ("train.freeze_norm", False, {}),
+    ("train.norm_eval", False, {}),
     ("test.max_per_level", 100_000, {}),  # of 192 scores
 ]
 
@@ -315,7 +315,7 @@ FORGOTTEN = [
     ("augment.hue", 30, stages, "strong_pipeline weak_pipeline"),
     ("augment.mixup_prob", 0.1, stages, "strong_pipeline weak_pipeline"),
     ("augment.resize_range", [1.0, 1.0], stages, "strong_pipeline weak_pipeline"),
-    ("augment.pop", "random", stages, "strong_pipeline"),
+    ("augment.cache_eviction", "random", stages, "strong_pipeline"),
     ("train.weight_decay", 0.5, step, "build_optimizer"),
     ("train.decay_norm_and_bias", True, step, "build_optimizer"),
     ("train.optimizer", "sgd", step, "build_optimizer"),
