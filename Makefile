@@ -11,7 +11,7 @@ JOBS   ?= 2
 STAMP   = $(VENV)/.installed-from-constraints
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow soak lint lab clean
+.PHONY: help install demo test test-slow soak lint docs docs-quick lab clean
 
 help:
 	@echo "make demo   train a detector on generated images and open the result (about 5 minutes on 2 cores)"
@@ -19,6 +19,7 @@ help:
 	@echo "make soak   about 40 minutes of kills, long loaders, many notebooks and fuzzing"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make lint   check the style of the code"
+	@echo "make docs   build the documentation site, with every notebook executed small (about 10 minutes at first)"
 	@echo "make clean  remove the environment and everything generated"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -66,6 +67,14 @@ soak: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# A warning is an error. docs-quick executes no notebook: their pages show the outputs of the last `make docs`, if there was one.
+docs: install
+	$(BIN)/python docs/site/build_site.py
+	@echo "look at it with: $(BIN)/python -m http.server --directory build/site --bind 127.0.0.1"
+
+docs-quick: install
+	$(BIN)/python docs/site/build_site.py --quick
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks --ip=$(LAB_IP)

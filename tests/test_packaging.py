@@ -19,7 +19,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-WANTED = [Requirement(one) for one in PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["soak"]]
+WANTED = [Requirement(one) for one in PROJECT["dependencies"] + EXTRAS["dev"] + EXTRAS["docs"] + EXTRAS["soak"]]
 
 
 def pins() -> dict[str, Version]:
