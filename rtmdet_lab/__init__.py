@@ -42,6 +42,7 @@ _HOME = {
     "rboxes_to_quads": "geometry.rotated",
     "evaluate_coco": "evaluation.coco",
     "evaluate_dota": "evaluation.dota",
+    "TrainStep": "engine.step",
     "predict": "engine.predict",
     "prepare_inference": "engine.predict",
     "task_from_checkpoint": "engine.load",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:  # what an editor sees
     from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Priors, Targets
     from rtmdet_lab.engine.load import task_from_checkpoint
     from rtmdet_lab.engine.predict import predict, prepare_inference
+    from rtmdet_lab.engine.step import TrainStep
     from rtmdet_lab.evaluation.coco import evaluate_coco
     from rtmdet_lab.evaluation.dota import evaluate_dota
     from rtmdet_lab.experiment.record import RunRecord, read_record

@@ -1,4 +1,4 @@
-"""How much longer half precision takes on this processor: many have no arithmetic for it, and nobody says so."""
+"""Half precision: the context that computes in it, and how much longer it takes on this processor, which nobody says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ import torch
 NAMES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _WORTH_SAYING = 1.2  # times float32
 _MEASURED_S = 0.1  # of each kind
+
+
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """Returns the context in which a network computes as ``train.amp`` says: "off", "bf16" or "fp16"."""
+    return torch.autocast(device.type, dtype=NAMES.get(amp), enabled=amp != "off")
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.distributed import gather_objects, max_over_processes, rank, world_size
 from rtmdet_lab.core.errors import DataError
+from rtmdet_lab.core.half_precision import autocast
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler, batches_of, make_loader
 from rtmdet_lab.engine.console import OnlyNotes, Reporter
@@ -22,8 +23,6 @@ from rtmdet_lab.tasks.base import Evaluator, Task
 from rtmdet_lab.tasks.test_time import detect, has_views
 from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline
-
-AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def make_val_loader(source: Source, config: ExperimentConfig, device: torch.device) -> DataLoader:
@@ -138,7 +137,3 @@ def _usable(loader: DataLoader, reporter: Reporter) -> Iterator[Batch]:
             reporter.note(f"skipped: {note}")
         if batch.targets:
             yield batch
-
-
-def autocast(device: torch.device, amp: str) -> torch.autocast:
-    return torch.autocast(device.type, dtype=AMP_DTYPES.get(amp), enabled=amp != "off")

@@ -7,6 +7,11 @@ import math
 from rtmdet_lab.config.settings import TrainConfig
 
 
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """Returns the learning rate of an optimizer step (from 0) of a run."""
+    return config.lr * lr_factor(step, total_steps, config)
+
+
 def lr_factor(step: int, total_steps: int, config: TrainConfig) -> float:
     """Returns the learning rate of ``step`` (from 0) over the base one.
 

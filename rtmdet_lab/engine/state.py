@@ -64,6 +64,25 @@ class TrainState:
         """The model that is validated and kept: the average where there is one."""
         return self.ema.model if self.ema is not None else self.model
 
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last update."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def add(self, name: str, value: float) -> None:
+        """Adds a loss or a duration to the epoch's sums."""
+        self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def mean_losses(self) -> dict[str, float]:
+        """Returns the mean losses of the epoch's batches so far, by name."""
+        done = max(self.batch, 1)
+        return {name: value / done for name, value in self.sums.items() if not name.endswith("seconds")}
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """Counts the epoch and puts its record into the history."""
+        self.history.append(record)
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+
     def save(self, folder: Path) -> None:
         """Writes the state file and keeps the one before it; that stays in place if this fails."""
         content = {

@@ -8,6 +8,7 @@ is a similar one, not the same. A batch that nobody asked for, the published one
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from rtmdet_lab.engine.memory import OutOfMemory, explain_memory, training_advic
 from rtmdet_lab.engine.processes import require_processes
 from rtmdet_lab.engine.stages import plan_stages
 from rtmdet_lab.engine.state import saved_config
-from rtmdet_lab.engine.step import first_state, forward_backward, set_training, update_weights
+from rtmdet_lab.engine.step import TrainStep
 from rtmdet_lab.experiment.forecast import GIB, free_memory, measure
 from rtmdet_lab.experiment.run import choose_device, open_data, prepare, with_classes
 from rtmdet_lab.tasks.base import Task
@@ -196,16 +197,13 @@ def find_batch(
         OutOfMemory: not even one image per process fits.
     """
     config = task.config
-    task.model.to(device)
-    if config.train.channels_last:
-        task.model.to(memory_format=torch.channels_last)
     sample = fullest_sample(task, source)
     sizes = batches_to_try(config, processes) if sizes is None else sizes
     for size in sizes:
         tried = with_batch(config, size)
         try:
             with explain_memory(training_advice(tried)), _headroom(device):
-                train_twice(task, sample, size // processes, device)
+                train_twice(dataclasses.replace(task, config=tried), sample, size // processes, device)
             return tried
         except OutOfMemory as error:
             failure = OutOfMemory(str(error))  # without the traceback, which holds what did not fit
@@ -234,14 +232,16 @@ def fullest_sample(task: Task, source: Source) -> Sample:
 
 
 def train_twice(task: Task, sample: Sample, size: int, device: torch.device) -> None:
-    """Makes two optimizer steps on ``size`` copies of a sample: from the second on everything is allocated."""
+    """Makes two optimizer steps on ``size`` copies of a sample: from the second on everything is allocated.
+
+    Where batches share an update, two of them stand for all: gradients wait while the second one passes.
+    """
     batch = collate([(sample, [], None)] * size)
-    state = first_state(task.config, task.model, device)
-    set_training(task.model, bool(task.config.train.norm_eval))
-    for _ in range(2):
-        targets = [target.to(device) for target in batch.targets]
-        forward_backward(task, task.model, normalize(batch.images.to(device)), targets, state)
-        update_weights(state, total_steps=2)
+    shared = min(task.config.train.gradient_accumulation_steps, 2)
+    train = dataclasses.replace(task.config.train, gradient_accumulation_steps=shared, compile=False)
+    step = TrainStep(dataclasses.replace(task, config=dataclasses.replace(task.config, train=train)), 2 * shared, device)
+    for _ in range(2 * shared):
+        step(normalize(batch.images.to(device)), [target.to(device) for target in batch.targets])
 
 
 @contextlib.contextmanager

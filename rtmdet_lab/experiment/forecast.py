@@ -18,9 +18,9 @@ from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey, Source, collate
 from rtmdet_lab.engine.console import minutes
-from rtmdet_lab.engine.evaluate import autocast
 from rtmdet_lab.engine.memory import require_memory_for_classes
 from rtmdet_lab.engine.stages import plan_stages
+from rtmdet_lab.engine.step import TrainStep
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.transforms.normalize import normalize
 
@@ -97,12 +97,10 @@ def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> 
 
     require_memory_for_classes(config.model.num_classes, 1, config.augment.input_size, device)
     task = build_task(config)
-    model = task.model.to(device).train()
-    if config.train.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    for module in model.modules():  # a batch of one has no statistics where the map is one cell
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval()
+    # Its average and optimizer are not needed, and a batch of one has no norm statistics where the map is one cell.
+    plain = dataclasses.replace(config.train, ema=False, compile=False, norm_eval=True)
+    task.config = dataclasses.replace(task.config, train=plain)
+    step = TrainStep(task, batches=1, device=device)
     images, targets = normalize(batch.images.to(device)), [target.to(device) for target in batch.targets]
     kept: dict[int, int] = {}
 
@@ -115,15 +113,13 @@ def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> 
         kept.clear()
         begin = time.monotonic()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            with autocast(device, config.train.amp):
-                predictions = model(images)
-            loss = torch.stack(list(task.criterion(predictions, targets).values())).sum()
-        loss.backward()
+            losses = step.forward(images, targets)
+        step.backward(losses)
         if device.type == "cuda":
             torch.cuda.synchronize()
         learn_s = time.monotonic() - begin
-    weights = sum(one.numel() * one.element_size() for one in model.parameters())
-    own = {one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers())}
+    weights = sum(one.numel() * one.element_size() for one in step.state.model.parameters())
+    own = {one.untyped_storage().data_ptr() for one in (*step.state.model.parameters(), *step.state.model.buffers())}
     per_image = sum(size for place, size in kept.items() if place not in own)
     return Forecast(device.type, STATES * weights, int(SPARE * per_image), learn_s, load_s)
 

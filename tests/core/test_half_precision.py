@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
+import torch
 
 from rtmdet_lab.core import half_precision
 from rtmdet_lab.core.half_precision import slowdown, slowdown_note, warn_if_slower
@@ -37,3 +38,9 @@ def test_measuring_is_done_once_and_gives_a_ratio():
     assert 0.01 < slowdown("bf16") < 1000
     assert slowdown("bf16") == slowdown("bf16")
     assert slowdown.cache_info().misses == 1
+
+
+def test_autocast_is_off_bf16_or_fp16():
+    for amp, expected in (("off", torch.float32), ("bf16", torch.bfloat16)):
+        with half_precision.autocast(torch.device("cpu"), amp):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is expected

@@ -19,9 +19,10 @@ from torch.testing import assert_close
 from rtmdet_lab.core.errors import DataError, StorageError
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.loaders import Batch
-from rtmdet_lab.engine import loop
+from rtmdet_lab.engine import hooks, loop
+from rtmdet_lab.engine.hooks import NonFiniteLossError
 from rtmdet_lab.engine.interrupt import TrainingInterrupted
-from rtmdet_lab.engine.loop import NonFiniteLossError, fit
+from rtmdet_lab.engine.loop import fit
 from rtmdet_lab.engine.state import STATE_NAME
 from rtmdet_lab.engine.weights import kept_weights
 from rtmdet_lab.models.checkpoints import read_checkpoint
@@ -156,7 +157,7 @@ class FakeEvaluator:
 
 def fake_scores(monkeypatch, scores: list[float]) -> None:
     remaining = iter(scores)
-    monkeypatch.setattr(loop, "run_evaluation", lambda *_: FakeEvaluator(next(remaining)))
+    monkeypatch.setattr(hooks, "run_evaluation", lambda *_: FakeEvaluator(next(remaining)))
 
 
 @pytest.mark.parametrize("score_of", ["best", "last"])

@@ -22,7 +22,7 @@ from rtmdet_lab.engine.console import Silent
 from rtmdet_lab.engine.interrupt import TrainingInterrupted
 from rtmdet_lab.engine.loop import fit
 from rtmdet_lab.engine.state import STATE_NAME
-from rtmdet_lab.engine.step import first_state, forward_backward, set_training
+from rtmdet_lab.engine.step import TrainStep
 from rtmdet_lab.tasks.factory import build_task
 
 SETTINGS = {
@@ -164,13 +164,13 @@ def test_set_that_has_another_number_of_images_is_refused_wherever_the_run_stopp
 @pytest.mark.parametrize("task", ["detection", "instance"])
 def test_batch_of_a_single_value_per_channel_is_a_sentence(task):
     made = make_task(task=task)
-    state = first_state(made.config, made.model, torch.device("cpu"))
-    set_training(made.model, norm_eval=False)
+    step = TrainStep(made, batches=1)
     with pytest.raises(SettingError) as error:
-        forward_backward(made, made.model, torch.zeros(1, 3, 32, 32), [], state)
+        step(torch.zeros(1, 3, 32, 32), [])
     assert_one_sentence(error.value, "32 x 32 pixels", "train.batch_size", "augment.input_size")
     made.model(torch.zeros(1, 3, 33, 32))
-    set_training(made.model, norm_eval=True)
+    step.norm_eval = True
+    step.begin_epoch()
     made.model(torch.zeros(1, 3, 32, 32))
 
 

@@ -26,6 +26,7 @@ from rtmdet_lab.core.errors import UserError
 from rtmdet_lab.engine import console, loop, state
 from rtmdet_lab.engine.ema import ModelEMA
 from rtmdet_lab.engine.interrupt import TrainingInterrupted
+from rtmdet_lab.engine.step import TrainStep
 from rtmdet_lab.models import checkpoints
 
 PRELOAD = ["rtmdet_lab.engine.loop", "rtmdet_lab.tasks.factory", "torch.utils.tensorboard", "hotcoco", "cv2"]
@@ -119,13 +120,13 @@ def _die_at(owner: Any, name: str, count: int, before: bool) -> None:
 # moment -> (owner of a function, its name, whether the process dies before it; otherwise after it). None is the reporter.
 MOMENTS: dict[str, tuple[Any, str, bool]] = {
     "between step and average": (ModelEMA, "update", True),
-    "after a backward pass": (loop._Run, "forward_backward", False),
+    "after a backward pass": (TrainStep, "backward", False),
     "while a file is written": (os, "fsync", True),
     "between a file and its name": (os, "chmod", False),
     "between the states' names": (files, "_keep", False),
     "during validation": (None, "validating", True),
     "before the log": (loop.MetricsLog, "write", True),
-    "after an epoch": (loop._Run, "finish_epoch", False),
+    "after an epoch": (None, "epoch", False),
 }
 
 
@@ -140,18 +141,18 @@ def _loader_stopped(folder: Path, count: int) -> None:
 
 
 def _to_loaders(count: int, harm: Callable[[multiprocessing.Process], Any]) -> None:
-    forward_backward = loop._Run.forward_backward
+    forward = TrainStep.forward
     calls = 0
 
-    def killing(run: Any, *args: Any) -> Any:
+    def killing(step: TrainStep, *args: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == count:
             for worker in multiprocessing.active_children():
                 harm(worker)
-        return forward_backward(run, *args)
+        return forward(step, *args)
 
-    loop._Run.forward_backward = killing
+    TrainStep.forward = killing
 
 
 def _data_hang(folder: Path, count: int) -> None:

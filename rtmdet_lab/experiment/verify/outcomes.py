@@ -16,9 +16,9 @@ from torch import Tensor
 from rtmdet_lab.assigners.dynamic import DynamicAssigner
 from rtmdet_lab.config.settings import DataConfig, ExperimentConfig
 from rtmdet_lab.data.loaders import PipelineDataset, Source
-from rtmdet_lab.engine.schedule import is_validated
+from rtmdet_lab.engine.schedule import is_validated, learning_rate
 from rtmdet_lab.engine.stages import plan_stages, training_order
-from rtmdet_lab.engine.step import first_state, forward_backward, learning_rate, set_training, update_weights
+from rtmdet_lab.engine.step import TrainStep
 from rtmdet_lab.engine.weights import scored_epochs, starting_weights
 from rtmdet_lab.experiment.verify.detections import detections_differ
 from rtmdet_lab.experiment.verify.stimuli import CLASSES, DrawnSource, drawn_predictions, drawn_targets
@@ -139,24 +139,25 @@ def updates_differ(one: ExperimentConfig, other: ExperimentConfig, open_source: 
 def _updates(config: ExperimentConfig, length: int) -> list[Any]:
     config = _narrow(config)
     train = config.train
-    steps = train.epochs * math.ceil(len(training_order(config, length)) / train.gradient_accumulation_steps)
     targets = drawn_targets(config.task, SIDE)
     torch.manual_seed(config.seed)
     pixels = torch.randint(0, 256, (len(targets), 3, SIDE, SIDE), dtype=torch.uint8)
     task = build_task(config)
-    state = first_state(config, task.model, CPU)
-    set_training(task.model, bool(train.norm_eval))
-    images = normalize(pixels)
-    outcome: list[Any] = [forward_backward(task, task.model, images, targets, state, train.gradient_accumulation_steps)]
+    step = TrainStep(task, batches=len(training_order(config, length)))
+    state = step.state
+    losses = step.forward(normalize(pixels), targets)
+    step.backward(losses, train.gradient_accumulation_steps)
+    outcome: list[Any] = [losses]
     gradients = {name: weight.grad.clone() for name, weight in task.model.named_parameters() if weight.grad is not None}
     outcome.append(gradients)
     for share, scale in MOMENTS:
         for name, weight in task.model.named_parameters():
             weight.grad = gradients[name] * scale if name in gradients else None
-        state.step = int(share * steps)
+        state.step = int(share * step.total_updates)
         if state.ema is not None:
             state.ema.steps = state.step
-        outcome.append((update_weights(state, steps), task.model.state_dict(), state.weights.state_dict()))
+        step.update()
+        outcome.append((state.optimizer.param_groups[0]["lr"], task.model.state_dict(), state.weights.state_dict()))
     return [_print_of(part) for part in outcome]
 
 
@@ -183,7 +184,8 @@ def _without_data(config: ExperimentConfig) -> ExperimentConfig:
 def _narrow(config: ExperimentConfig) -> ExperimentConfig:
     """Returns a config whose network is as small as its kind can be: what its size changes shows in its structure."""
     model = dataclasses.replace(config.model, width=0.125, depth=0.167, num_classes=CLASSES)
-    return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, classes=None))
+    train = dataclasses.replace(config.train, compile=False)
+    return dataclasses.replace(config, model=model, train=train, data=dataclasses.replace(config.data, classes=None))
 
 
 def _print_of(value: Any) -> bytes:
