@@ -30,8 +30,8 @@ from rtmdet_lab.tasks.base import Task
 class TrainStep:
     """The training step of a task; ``step(images, targets)`` learns one batch and returns its losses.
 
-    ``train.gradient_accumulation_steps`` batches share an update of the weights, the last ones of an epoch as many as there are. Under
-    ``torchrun`` every process calls it with its share of each batch.
+    ``train.gradient_accumulation_steps`` batches share an update of the weights; at the end of an epoch, those that are
+    left. Under ``torchrun`` every process calls it with its share of each batch.
 
     Args:
         task: its model is moved to ``device`` and trained in place.
