@@ -57,6 +57,8 @@ def add_data_policy(parser: argparse.ArgumentParser) -> None:
 
 def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None = None) -> None:
     """Adds the settings of post-processing; the defaults are those behind the published AP of the model's task."""
+    from rtmdet_lab.config.settings import INFERENCE
+
     group = parser.add_argument_group("post-processing (defaults: those behind the published AP of the model's task)")
     group.add_argument("--input-size", type=int, metavar="PIXELS", help=SIZE_HELP)
     least = "detection 0.001, instance 0.05" if score_threshold is None else f"{score_threshold:g}"
@@ -70,26 +72,29 @@ def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None 
     group.add_argument(
         "--max-per-image", type=int, metavar="N", help="detections kept per image (detection 300, instance 100)"
     )
-    group.add_argument("--batch-size", type=int, default=8, metavar="N", help="images per forward pass (8)")
-    group = parser.add_argument_group("large images and several looks (boxes only)")
+    batch, overlap = INFERENCE.batch_size, INFERENCE.overlap
+    group.add_argument("--batch-size", type=int, default=batch, metavar="N", help=f"images per forward pass ({batch})")
+    group = parser.add_argument_group("large images, and test-time augmentation (boxes only)")
     group.add_argument(
-        "--tile", type=int, metavar="PIXELS", help="cut images into windows of this side, never shrinking them (DOTA: 1024)"
+        "--tile", type=int, metavar="PIXELS", help="cut images into tiles of this side, never shrinking them (DOTA: 1024)"
     )
-    group.add_argument("--overlap", type=int, default=200, metavar="PIXELS", help="shared by neighbouring windows (200)")
-    group.add_argument("--tta", action="store_true", help="look at each image several times, as published for the task")
+    group.add_argument(
+        "--overlap", type=int, default=overlap, metavar="PIXELS", help=f"shared by neighbouring tiles ({overlap})"
+    )
+    group.add_argument("--tta", action="store_true", help="test-time augmentation as published for the task")
     group.add_argument("--tta-scales", type=float, nargs="+", metavar="SCALE", help="in these sizes (1: the plain one)")
     group.add_argument("--tta-flip", action="store_true", default=None, help="and mirrored")
 
 
-def decoding_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns every field of ``TestConfig`` as the options of :func:`add_decoding` have it, whatever a checkpoint says.
+def inference_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns every setting of inference as a call's options have it, or its default, whatever a checkpoint says.
 
     An input size of None is for :func:`~rtmdet_lab.engine.load.task_from_checkpoint` to fill in.
     """
-    names = ("score_threshold", "nms_iou", "max_per_level", "max_per_image", "batch_size")
-    views = ("tile", "overlap", "tta", "tta_scales", "tta_flip")
-    given = {name: getattr(args, name) for name in ("input_size", *names, *views)}
-    return {**given, "tta_nms_iou": None, "tta_max_per_image": None}
+    from rtmdet_lab.config.settings import INFERENCE
+
+    given = {name: getattr(args, name, None) for name in vars(INFERENCE)}
+    return dict(vars(INFERENCE.changed(given)))
 
 
 def check_outputs(args: argparse.Namespace, *others: tuple[Path | None, str]) -> None:

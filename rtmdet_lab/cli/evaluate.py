@@ -13,7 +13,7 @@ from rtmdet_lab.cli.common import (
     add_model_choice,
     add_speed,
     check_outputs,
-    decoding_settings,
+    inference_settings,
     print_table,
     save_figure,
     write_result,
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     check_outputs(args, (args.predictions, DETECTIONS), (args.curves, CURVES))
     device = choose_device(args.device)
     task = task_from_checkpoint(
-        args.checkpoint, args.model, args.classes, class_names=args.class_names, **decoding_settings(args)
+        args.checkpoint, args.model, args.classes, class_names=args.class_names, **inference_settings(args)
     )
     task.config = dataclasses.replace(
         task.config,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rtmdet_lab.cli.common import SIZE_HELP, add_json, add_naming, print_table, write_result
+from rtmdet_lab.cli.common import SIZE_HELP, add_json, add_naming, inference_settings, print_table, write_result
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.escaping import say
 
@@ -65,16 +65,7 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f"no images {args.images}: name an image or a folder of them")
     if (args.precision == "int8") != (args.calibration is not None):
         raise SettingError("--precision int8 and --calibration FOLDER go together: give both or neither")
-    names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image")
-    views = {
-        "tile": None,
-        "tta": False,
-        "tta_scales": None,
-        "tta_flip": None,
-        "tta_nms_iou": None,
-        "tta_max_per_image": None,
-    }
-    settings = {name: getattr(args, name) for name in names} | views | {"overlap": 200, "batch_size": 8}
+    settings = inference_settings(args)
     task = task_from_checkpoint(args.weights, args.model, args.classes, class_names=args.class_names, **settings)
     plan = make_plan(task.name, args.to, task.config.test, task.config.data.classes, args.output, args.precision)
     name = Path(public_name(args.weights).removesuffix("?...")).name.removesuffix(".safetensors")
@@ -107,9 +98,7 @@ def _compare(args: argparse.Namespace, task: Any, exported: Any, images: list[Pa
     from rtmdet_lab.export.compare import compare
 
     chosen = spread(images, args.compare_images)
-    test = task.config.test
-    settings = {name: getattr(test, name) for name in ("score_threshold", "nms_iou", "max_per_level", "max_per_image")}
-    reference = predict(task.model, chosen, input_size=test.input_size, **settings)
+    reference = predict(task.model, chosen, task.config.test)
     difference = compare(reference, detect_exported(exported, chosen))
     say(difference)
     result: dict[str, Any] = {"difference": asdict(difference)}

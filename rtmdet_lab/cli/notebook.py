@@ -86,7 +86,7 @@ def find_notebook(name: str) -> Path:
     folder = shipped_folder("notebooks")
     if (folder / f"{path.stem}.ipynb").is_file() and path.parent in (Path(), Path("notebooks")):
         return folder / f"{path.stem}.ipynb"
-    known = sorted(one.stem for one in folder.glob("*.ipynb"))
+    known = sorted(path.stem for path in folder.glob("*.ipynb"))
     raise UnknownNameError(f"no notebook {name!r}: {did_you_mean(name, known)} known are {', '.join(known) or 'none'}")
 
 

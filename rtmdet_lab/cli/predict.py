@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.cli.common import (
     add_decoding,
@@ -18,7 +18,7 @@ from rtmdet_lab.cli.common import (
     add_model_choice,
     add_speed,
     check_outputs,
-    decoding_settings,
+    inference_settings,
     print_table,
     save_figure,
     write_result,
@@ -26,6 +26,10 @@ from rtmdet_lab.cli.common import (
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.core.escaping import for_file_name, for_terminal, say
 from rtmdet_lab.core.outputs import require_outputs
+
+if TYPE_CHECKING:
+    from rtmdet_lab.core.structures import Detections
+    from rtmdet_lab.tasks.base import Task
 
 DRAWING, SUBMISSION = "drawing of detections", "submission"
 EXAMPLES = """examples:
@@ -50,47 +54,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
-    from rtmdet_lab.core.structures import ImageMeta
-    from rtmdet_lab.data.images import local_path
     from rtmdet_lab.engine.load import task_from_checkpoint
-    from rtmdet_lab.engine.predict import image_paths, predict, prepare_inference
+    from rtmdet_lab.engine.predict import prepare_inference
     from rtmdet_lab.evaluation.dota import write_submission
     from rtmdet_lab.experiment.run import choose_device
     from rtmdet_lab.models.download import public_name
 
     check_outputs(args, (args.submission, SUBMISSION))
-    settings = decoding_settings(args)
-    task = task_from_checkpoint(args.checkpoint, args.model, args.classes, class_names=args.class_names, **settings)
-    model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
-    classes = task.config.data.classes
-    settings["input_size"] = task.config.test.input_size
+    task = task_from_checkpoint(
+        args.checkpoint, args.model, args.classes, class_names=args.class_names, **inference_settings(args)
+    )
+    task.model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
     say(f"{public_name(args.checkpoint)}, input {task.config.test.input_size}")
     if args.submission is not None and task.name != "rotated":
         raise SettingError(
             f"--submission is for rotated boxes, but {public_name(args.checkpoint)} finds others: leave it out"
         )
-    submitted = []
-    paths = [path for given in args.images for path in image_paths(local_path(given))]
+    paths = image_files(args.images)
     drawings = [args.out / name for name in drawing_names(paths)] if args.out else []
     require_outputs(dict.fromkeys(drawings, DRAWING), paths)
+    classes = task.config.data.classes
     results: list[dict[str, Any]] = []
-    size = args.batch_size if args.tile is None else 1  # large images one by one, each with a bar of its windows
-    drawn = iter(drawings)
-    for start in tqdm(range(0, len(paths), size), unit="batch", disable=len(paths) <= size):
-        group = paths[start : start + size]
-        with window_bar(group[0].name, args.tile is not None) as progress:
-            detections = predict(model, group, **settings, progress=progress)
-        for path, found in zip(group, detections, strict=True):
-            results.append({"image": str(path), "detections": _plain(found, classes)})
-            if args.submission is not None:
-                submitted.append(dataclasses.replace(found, meta=ImageMeta(path.stem)))
-            if args.out:
-                _draw(path, found, classes, next(drawn), args.score_threshold)
+    submitted = []
+    for number, (path, detections) in enumerate(detect_files(task, paths)):
+        results.append({"image": str(path), "detections": _plain(detections, classes)})
+        if args.submission is not None:
+            submitted.append(dataclasses.replace(detections, meta=dataclasses.replace(detections.meta, image_id=path.stem)))
+        if args.out:
+            _draw(path, detections, classes, drawings[number], args.score_threshold)
     for result in results:
         say(f"\n{for_terminal(result['image'])}: {len(result['detections'])} objects")
-        print_table([_shown(one) for one in result["detections"]])
+        print_table([_shown(row) for row in result["detections"]])
     if args.out:
         say(f"\ndrawings: {args.out}")
     if args.submission is not None:
@@ -98,14 +92,37 @@ def run(args: argparse.Namespace) -> None:
     write_result(args, results)
 
 
+def image_files(given: Sequence[Path]) -> list[Path]:
+    """Returns the named files, and those of the named folders."""
+    from rtmdet_lab.data.images import local_path
+    from rtmdet_lab.engine.predict import image_paths
+
+    return [path for name in given for path in image_paths(local_path(name))]
+
+
+def detect_files(task: Task, paths: Sequence[Path]) -> Iterator[tuple[Path, Detections]]:
+    """Yields each image's detections with a bar meanwhile; large images come one by one, each with a bar of its tiles."""
+    from tqdm import tqdm
+
+    from rtmdet_lab.engine.predict import predict
+
+    settings = task.config.test
+    size = settings.batch_size if settings.tile is None else 1
+    for start in tqdm(range(0, len(paths), size), unit="batch", disable=len(paths) <= size):
+        group = paths[start : start + size]
+        with tile_bar(group[0].name, settings.tile is not None) as progress:
+            detections = predict(task, group, settings, progress=progress)
+        yield from zip(group, detections, strict=True)
+
+
 @contextmanager
-def window_bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """Gives the function that draws how many windows of an image are done, in a bar that goes when all are."""
+def tile_bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Gives the function that draws how many tiles of an image are done, in a bar that goes when all are."""
     from tqdm import tqdm
 
     interval_s = 0.1 if sys.stderr.isatty() else 5  # a log file keeps every step
     title = for_terminal(name)
-    with tqdm(desc=title, unit="window", disable=not shown, leave=False, delay=1, mininterval=interval_s) as bar:
+    with tqdm(desc=title, unit="tile", disable=not shown, leave=False, delay=1, mininterval=interval_s) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -114,17 +131,19 @@ def window_bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def _plain(found: Any, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+def _plain(detections: Detections, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """Returns what goes into a file: boxes in pixels, masks as COCO's compressed run lengths."""
     from rtmdet_lab.geometry.masks import encode_masks
 
-    masks = [{}] * len(found) if found.masks is None else [{"mask": one} for one in encode_masks(found.masks)]
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), masks, strict=True)
-    return [{"class": classes[label], "score": score, "box": box, **mask} for label, score, box, mask in rows]
+    parts = [detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist()]
+    rows = [{"class": classes[label], "score": score, "box": box} for label, score, box in zip(*parts, strict=True)]
+    if detections.masks is not None:
+        rows = [{**row, "mask": mask} for row, mask in zip(rows, encode_masks(detections.masks), strict=True)]
+    return rows
 
 
-def _shown(one: dict[str, Any]) -> dict[str, Any]:
-    return {"class": one["class"], "score": one["score"], "box": " ".join(f"{value:.1f}" for value in one["box"])}
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    return {"class": row["class"], "score": row["score"], "box": " ".join(f"{value:.1f}" for value in row["box"])}
 
 
 def drawing_names(paths: Sequence[Path]) -> list[str]:
@@ -142,8 +161,9 @@ def drawing_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _draw(path: Path, found: Any, classes: tuple[str, ...], drawing: Path, score_threshold: float) -> None:
+def _draw(path: Path, detections: Detections, classes: tuple[str, ...], drawing: Path, score_threshold: float) -> None:
     from rtmdet_lab.data.images import read_image
     from rtmdet_lab.viz.draw import draw_detections
 
-    save_figure(draw_detections(read_image(path), found, classes, score_threshold=score_threshold), drawing, DRAWING)
+    figure = draw_detections(read_image(path), detections, classes, score_threshold=score_threshold)
+    save_figure(figure, drawing, DRAWING)

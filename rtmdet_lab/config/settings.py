@@ -10,8 +10,9 @@ preset means "the published value of this task and size" (:mod:`rtmdet_lab.confi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rtmdet_lab.core.errors import SettingError
 
@@ -262,6 +263,18 @@ class TestConfig:
     tta_nms_iou: float | None = None  # overlap that suppresses when the views become one result
     tta_max_per_image: int | None = None  # kept then; windows have no such limit
 
+    def post_processing(self) -> dict[str, Any]:
+        """Returns by name what makes detections of the network's output for one input, and the size of that input."""
+        names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image")
+        return {name: getattr(self, name) for name in names}
+
+    def changed(self, given: Mapping[str, Any]) -> TestConfig:
+        """Returns these settings with those that are given, by name, in their place; None is not given."""
+        given = {name: value for name, value in given.items() if value is not None}
+        if "tta_scales" in given:
+            given["tta_scales"] = tuple(given["tta_scales"])
+        return dataclasses.replace(self, **given)
+
     def __post_init__(self) -> None:
         for name in ("tile", "input_size"):
             size = getattr(self, name)
@@ -278,6 +291,9 @@ class TestConfig:
         for name in ("max_per_level", "max_per_image", "batch_size", "tta_max_per_image"):
             count = getattr(self, name)
             _require(count is None or count >= 1, f"test.{name}", count, "at least 1")
+
+
+INFERENCE = TestConfig(batch_size=8)  # what ``predict`` and the verbs of the command begin with
 
 
 @dataclass(frozen=True)

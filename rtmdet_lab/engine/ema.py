@@ -31,12 +31,15 @@ class ModelEMA:
     def update(self, model: nn.Module) -> None:
         """Moves the average towards ``model`` by this step's momentum; counters are copied."""
         ours, theirs = _tensors(self.model), _tensors(model)
-        floats = [(one, other) for one, other in zip(ours, theirs, strict=True) if one.is_floating_point()]
-        for one, other in zip(ours, theirs, strict=True):
-            if not one.is_floating_point():
-                one.copy_(other)
+        averages, values = [], []
+        for average, value in zip(ours, theirs, strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value.detach())
+            else:
+                average.copy_(value)
         weight = 1.0 if self.steps == 0 else ema_momentum(self.steps, self.momentum, self.gamma)
-        torch._foreach_lerp_([one for one, _ in floats], [other.detach() for _, other in floats], weight)
+        torch._foreach_lerp_(averages, values, weight)
         self.steps += 1
 
     def state_dict(self) -> dict:

@@ -102,8 +102,8 @@ def _found(
 
     if not has_views(task.config.test):
         for images, targets in iter_batches(loader, device, reporter):
-            found = task.decode(forward(images), [target.meta for target in targets])
-            yield [one.to("cpu") for one in found], [target.to("cpu") for target in targets]
+            detections = task.decode(forward(images), [target.meta for target in targets])
+            yield [of_image.to("cpu") for of_image in detections], [target.to("cpu") for target in targets]
         return
 
     truth: deque[Targets] = deque()
@@ -116,8 +116,8 @@ def _found(
     def forward_bytes(images: Tensor) -> DensePredictions:
         return forward(normalize(images.to(device)))
 
-    for found in detect(forward_bytes, task.decode, samples(), task.name, task.config.test):
-        yield [found], [truth.popleft()]
+    for of_image in detect(forward_bytes, task.decode, samples(), task.name, task.config.test):
+        yield [of_image], [truth.popleft()]
 
 
 def iter_batches(loader: DataLoader, device: torch.device, reporter: Reporter) -> Iterator[tuple[Tensor, list[Any]]]:

@@ -51,13 +51,13 @@ class EventLines:
 
 def read_events(line: str) -> list[dict[str, Any]]:
     """Returns the events of a line: none in any other text, several where processes wrote at once."""
-    found = []
+    events = []
     for text in line.split(MARK)[1:]:
         with contextlib.suppress(json.JSONDecodeError):  # another process wrote into it
             event, _ = json.JSONDecoder().raw_decode(text)
             if isinstance(event, dict) and "event" in event:
-                found.append(event)
-    return found
+                events.append(event)
+    return events
 
 
 def replay(event: Mapping[str, Any], reporter: Reporter) -> bool:

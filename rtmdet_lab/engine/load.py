@@ -133,8 +133,8 @@ def _num_classes(checkpoint: Checkpoint, path: Path) -> int:
 def _check_size(path: Path, checkpoint: Checkpoint, config: ExperimentConfig) -> None:
     """Raises CheckpointError where a file's settings ask for a network far larger than the weights it holds."""
     with torch.device("meta"):  # takes no memory
-        needed = sum(one.numel() for one in RTMDet(resolve(config).model, config.task).parameters())
-    held = sum(one.numel() for one in checkpoint.tensors.values())
+        needed = sum(weight.numel() for weight in RTMDet(resolve(config).model, config.task).parameters())
+    held = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     if needed > 2 * held:
         raise CheckpointError(
             f"{path} holds {held:,} numbers, but its settings need {needed:,}: it is damaged, save it again"

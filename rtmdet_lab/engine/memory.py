@@ -28,7 +28,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     words = ("can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "MemoryError in DataLoader")
     if isinstance(error, cv2.error):
         return error.code == cv2.Error.StsNoMem
-    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in words)
 
 
 @contextmanager

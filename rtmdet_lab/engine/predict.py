@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 
 from rtmdet_lab.config.presets import resolve_test
-from rtmdet_lab.config.settings import TestConfig
+from rtmdet_lab.config.settings import INFERENCE, TestConfig
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.half_precision import warn_if_slower
-from rtmdet_lab.core.structures import Detections, ImageMeta
+from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.data.folders import visible_files
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, from_pillow, local_path, read_image
 from rtmdet_lab.layers.fuse import fuse
@@ -60,21 +61,10 @@ def prepare_inference(
 def predict(
     model: RTMDet | Task,
     images: Any,
+    settings: TestConfig | None = None,
     *,
-    input_size: int | None = None,
-    score_threshold: float | None = None,
-    nms_iou: float | None = None,
-    max_per_level: int | None = None,
-    max_per_image: int | None = None,
-    batch_size: int = 8,
-    tile: int | None = None,
-    overlap: int = TestConfig.overlap,
-    tta: bool = False,
-    tta_scales: Sequence[float] | None = None,
-    tta_flip: bool | None = None,
-    tta_nms_iou: float | None = None,
-    tta_max_per_image: int | None = None,
     progress: Progress | None = None,
+    **given: Any,
 ) -> list[Detections]:
     """Returns the detections of every image, best first, boxes in that image's pixels.
 
@@ -86,61 +76,53 @@ def predict(
         model: a detector, or a task, whose settings of post-processing then hold where none are given here.
         images: one image or several: a path, a folder of images, a Pillow image, an (H, W, 3) uint8 RGB or (H, W) uint8 grey
             array, or a (3, H, W) uint8 RGB tensor.
-        input_size: side of the square the image or window is fitted into, a multiple of 32; None: the tile, or what the
-            weights were trained at (``model.input_size``), or 640.
-        tile: side of the windows that images are cut into, pixels, a multiple of 32: for images larger than what the model
-            was trained on, of any size, without shrinking them. ``max_per_image`` then counts per window. DOTA: 1024.
-        overlap: pixels that neighbouring windows share; an object up to this size lies whole in one of them.
-        tta: look at each image several times, as published for the task; the settings that begin with ``tta_`` (see
-            :class:`~rtmdet_lab.config.settings.TestConfig`) choose other looks.
-        progress: called with the looks (windows, sizes, mirrored) done and in all of the current image, batch by batch.
+        settings: of inference, instead of the task's or the published ones.
+        progress: called with the views (tiles, sizes, mirrored) done and in all of the current image, batch by batch.
+        given: settings by name, in place of those: the fields of :class:`~rtmdet_lab.config.settings.TestConfig`, among
+            them ``input_size``, the side of the square the image or tile is fitted into, a multiple of 32 (None: the tile,
+            or what the weights were trained at (``model.input_size``), or 640); ``score_threshold``, ``nms_iou``,
+            ``max_per_level``, ``max_per_image``; ``batch_size`` (8); ``tile`` and ``overlap``, for images larger than what
+            the model was trained on, of any size, without shrinking them (DOTA: 1024 and 200); ``tta`` and what begins with
+            ``tta_``, test-time augmentation.
 
     Raises:
         DataError: an image cannot be read or has another form.
-        SettingError: an impossible setting, windows and several looks for masks, or no model.
+        SettingError: an impossible setting, tiles and test-time augmentation for masks, or no model.
         NonFiniteOutputError: the network's output for an image is NaN or infinite.
     """
-    kept = TestConfig()
-    if isinstance(model, Task):
-        kept, model = model.config.test, model.model
-    if not isinstance(model, nn.Module) or not hasattr(model, "task"):
-        what = f"the text {model!r}" if isinstance(model, (str, Path)) else f"a {type(model).__name__}"
+    network, own = (model.model, model.config.test) if isinstance(model, Task) else (model, TestConfig())
+    if not isinstance(network, nn.Module) or not hasattr(network, "task"):
+        what = f"the text {network!r}" if isinstance(network, (str, Path)) else f"a {type(network).__name__}"
         raise SettingError(
             f"predict takes a model or a task, not {what}: task_from_checkpoint opens weights and run folders"
         )
-    size = input_size if input_size is not None else tile or kept.input_size or getattr(model, "input_size", None) or 640
-    given = TestConfig(
-        input_size=size,
-        score_threshold=kept.score_threshold if score_threshold is None else score_threshold,
-        nms_iou=kept.nms_iou if nms_iou is None else nms_iou,
-        max_per_level=kept.max_per_level if max_per_level is None else max_per_level,
-        max_per_image=kept.max_per_image if max_per_image is None else max_per_image,
-        batch_size=batch_size,
-        tile=tile,
-        overlap=overlap,
-        tta=tta,
-        tta_scales=None if tta_scales is None else tuple(tta_scales),
-        tta_flip=tta_flip,
-        tta_nms_iou=tta_nms_iou,
-        tta_max_per_image=tta_max_per_image,
-    )
-    config = resolve_test(given, model.task)
-    device = next(model.parameters()).device
-    decode = partial(decode_for(model.task), config=config)
-    was_training = model.training
-    model.eval()
+    if settings is None:
+        settings = INFERENCE.changed(own.post_processing())
+        if given.get("tile") is not None:  # what the model was trained at is for whole images
+            settings = dataclasses.replace(settings, input_size=None)
+    settings = settings.changed(given)
+    if settings.input_size is None:
+        side = settings.tile or getattr(network, "input_size", None) or 640
+        settings = dataclasses.replace(settings, input_size=side)
+    config = resolve_test(settings, network.task)
+    decode = partial(decode_for(network.task), config=config)
+    device = next(network.parameters()).device
+
+    def forward(batch: Tensor) -> DensePredictions:
+        return network(normalize(batch.to(device)))
+
+    was_training = network.training
+    network.eval()
     try:
-        return list(
-            detect(lambda batch: model(normalize(batch.to(device))), decode, _samples(images), model.task, config, progress)
-        )
+        return list(detect(forward, decode, _samples(images), network.task, config, progress))
     finally:
-        model.train(was_training)
+        network.train(was_training)
 
 
 def _samples(images: Any) -> Iterator[tuple[tv_tensors.Image, ImageMeta]]:
     """Yields (image, meta) one by one: a folder of many images is not held in memory."""
-    one = isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) <= 3
-    for number, source in enumerate(images if isinstance(images, Iterable) and not one else [images]):
+    is_single = isinstance(images, (str, Path, Image.Image)) or getattr(images, "ndim", 4) <= 3
+    for number, source in enumerate(images if isinstance(images, Iterable) and not is_single else [images]):
         if isinstance(source, (str, Path)):
             for path in image_paths(local_path(source)):
                 yield _sample(read_image(path), path.name, str(path))  # not kept here: the next one may be large, too
@@ -164,10 +146,10 @@ def image_paths(path: Path) -> list[Path]:
             return [path]
     except OSError:  # a name that is too long: reading it says so
         return [path]
-    found = visible_files(path, IMAGE_SUFFIXES)
-    if not found:
+    paths = visible_files(path, IMAGE_SUFFIXES)
+    if not paths:
         raise DataError(f"folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return found
+    return paths
 
 
 def _as_image(source: Any) -> tv_tensors.Image:

@@ -138,7 +138,7 @@ class TrainState:
         self.newest_whole = content["name"] == STATE_NAME
         torch.set_rng_state(content["rng"].cpu())
         if torch.cuda.is_initialized() and content["cuda_rng"]:
-            torch.cuda.set_rng_state_all([one.cpu() for one in content["cuda_rng"]])
+            torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
 
 
 @dataclass
@@ -206,10 +206,10 @@ def _other_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any])
             is_rate = key in ("lr", "initial_lr") and type(theirs[key]) is float and math.isfinite(theirs[key])
             if not is_rate and repr(theirs[key]) != repr(value):
                 return f"its optimizer's {key} is {shortened(repr(theirs[key]))}"
-    kept = _MOMENTS[type(optimizer).__name__]
+    names = _MOMENTS[type(optimizer).__name__]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, parts in moments.items():
-        if number not in range(len(parameters)) or not isinstance(parts, Mapping) or set(parts) != kept:
+        if number not in range(len(parameters)) or not isinstance(parts, Mapping) or set(parts) != names:
             return "its optimizer is of another run"
         for key, value in parts.items():
             shape = torch.Size([]) if key == "step" else parameters[number].shape
@@ -246,7 +246,7 @@ def read_state(
     before, train = content["config"].train, config.train
     changed, extended = _changed(config, content["config"]), train.epochs > before.epochs
     if changed:
-        listed = ", ".join(f"{one} is {now!r}, was {then!r}" for one, (now, then) in list(changed.items())[:4])
+        listed = ", ".join(f"{name} is {now!r}, was {then!r}" for name, (now, then) in list(changed.items())[:4])
         remedy = "use the old ones or another output folder"
         if "train.epochs" in changed:
             remedy = f"the epochs of a run can be raised, not lowered; {remedy}"
@@ -297,8 +297,8 @@ def newest_state(
         if problem:
             damage.append(f"{path} is damaged ({problem})")
             continue
-        for one in damage:
-            note(f"{one}: going on from {name}, epoch {content['epoch'] + 1}, batch {content['batch']}")
+        for sentence in damage:
+            note(f"{sentence}: going on from {name}, epoch {content['epoch'] + 1}, batch {content['batch']}")
         return content
     if damage:
         raise CheckpointError(f"cannot resume: {' and '.join(damage)}: start again in another output folder")

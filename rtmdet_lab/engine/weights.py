@@ -34,12 +34,12 @@ def starting_weights(config: ExperimentConfig) -> Start:
 
 def kept_weights(out_dir: Path) -> dict[int, Path]:
     """Returns the weight files that ``train.keep_every`` left in a run's folder, by epochs done, the first one first."""
-    found = {}
+    paths = {}
     for path in out_dir.glob("epoch-*.safetensors"):
         number = path.stem.removeprefix("epoch-")
         if number.isdecimal() and path.name == KEPT_NAME.format(int(number)):
-            found[int(number)] = path
-    return dict(sorted(found.items()))
+            paths[int(number)] = path
+    return dict(sorted(paths.items()))
 
 
 def scored_epochs(train: TrainConfig) -> list[int]:

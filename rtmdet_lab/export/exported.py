@@ -51,8 +51,7 @@ class Exported:
 
     @property
     def test_config(self) -> TestConfig:
-        names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image")
-        return TestConfig(**{name: self.description[name] for name in names})
+        return TestConfig(**{name: self.description[name] for name in TestConfig().post_processing()})
 
     def detect(self, images: Tensor, metas: Sequence[ImageMeta]) -> list[Detections]:
         """Returns the detections of a batch of canvases (B, 3, H, W) uint8 RGB, in original pixels, best first."""

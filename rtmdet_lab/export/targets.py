@@ -63,8 +63,7 @@ class Plan:
     classes: tuple[str, ...]
 
     def description(self, task: str) -> dict[str, Any]:
-        names = ("input_size", "score_threshold", "nms_iou", "max_per_level", "max_per_image")
-        settings = {name: getattr(self.test, name) for name in names}
+        settings = self.test.post_processing()
         return {"task": task, "classes": list(self.classes), "output": self.output, "precision": self.precision, **settings}
 
 

@@ -13,7 +13,7 @@ from made_dota import SHIP, write_dota
 from made_runs import make_config, make_task
 from made_sets import write_set
 
-from rtmdet_lab.cli.predict import window_bar
+from rtmdet_lab.cli.predict import tile_bar
 from rtmdet_lab.config.overrides import to_dict
 from rtmdet_lab.engine.predict import predict
 from rtmdet_lab.geometry.masks import decode_segmentation
@@ -98,7 +98,7 @@ def test_large_images_are_cut_and_their_windows_counted(capsys, turned, tmp_path
     assert code == 0
     results = json.loads((tmp_path / "found.json").read_text())
     assert [Path(one["image"]).name for one in results] == ["a.png", "b.png"]
-    assert all(5 < len(one["detections"]) <= 20 for one in results)  # four windows
+    assert all(5 < len(one["detections"]) <= 20 for one in results)  # four tiles
     assert {len(found["box"]) for one in results for found in one["detections"]} == {5}
     assert len(list((tmp_path / "drawn").iterdir())) == 2
     with zipfile.ZipFile(tmp_path / "task1.zip") as archive:
@@ -136,19 +136,19 @@ def test_several_looks_find_more(capsys, made, weights, tmp_path):
     assert counts[0] == 20 < min(counts[1:])
 
 
-@pytest.mark.parametrize("windows", [3, 300])
-def test_bar_shows_the_windows_of_an_image_that_takes_long(capsys, monkeypatch, windows):
+@pytest.mark.parametrize("tiles", [3, 300])
+def test_bar_shows_the_tiles_of_an_image_that_takes_long(capsys, monkeypatch, tiles):
     now = [0.0]
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
-    with window_bar("P0001.png", True) as progress:
-        for done in range(1, windows + 1):
+    with tile_bar("P0001.png", True) as progress:
+        for done in range(1, tiles + 1):
             now[0] += 0.1
-            progress(done, windows)
+            progress(done, tiles)
     shown = capsys.readouterr().err
-    assert ("P0001.png" in shown) == (windows == 300)  # nothing for what is done within a second
-    if windows == 300:
+    assert ("P0001.png" in shown) == (tiles == 300)  # nothing for what is done within a second
+    if tiles == 300:
         assert "/300" in shown
-    with window_bar("P0001.png", False) as progress:
+    with tile_bar("P0001.png", False) as progress:
         progress(5, 300)
     assert capsys.readouterr().err == ""
 
