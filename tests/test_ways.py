@@ -152,7 +152,6 @@ def test_from_a_weight_file_to_drawn_boxes(data, tmp_path):
     call = ["predict", data / "val" / "1.png", "--checkpoint", tmp_path / "w.safetensors", "--out", tmp_path / "drawn"]
     stations = [
         "models/checkpoints.py:load_checkpoint",
-        "models/detector.py:RTMDet.forward",
         "tasks/detection.py:decode_boxes",
     ]
     files = follow(lambda: main([str(word) for word in call]), stations, "viz/draw.py:draw_detections")

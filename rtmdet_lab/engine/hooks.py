@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -64,6 +64,57 @@ class Run:
     def state(self) -> TrainState:
         return self.step.state
 
+    @property
+    def model_name(self) -> str:
+        return TASK_PREFIX[self.task.name] + self.state.config.model.size
+
+    @property
+    def is_asked_alone(self) -> bool:
+        """Whether a signal came to the only process; several check and stop together."""
+        return self.request.signum is not None and world_size() == 1
+
+    def stop_if_asked(self) -> None:
+        """Stops where any process got a signal: then all of them know. They must all ask at the same point."""
+        signum = max_over_processes(self.request.signum or 0)
+        if signum:  # a signal that came meanwhile is for the next time, and must not be forgotten until then
+            self.request.signum = signum
+            self.stop()
+
+    def stop(self) -> NoReturn:
+        """Saves the state and raises TrainingInterrupted."""
+        if rank() == 0:
+            self.state.save(self.out_dir)
+        wait_for_all()  # a process that ends early has the others ended, too
+        done = f"epoch {self.state.epoch + 1}, batch {self.state.batch}"
+        raise TrainingInterrupted(
+            f"stopped in {done} of {self.step.batches}; the state is saved in {self.out_dir}, continue with --resume",
+            self.request.signum,
+        )
+
+    def restore(self) -> None:
+        """Brings the run to where the state in its folder is.
+
+        Raises:
+            CheckpointError, StorageError: no state, or none of this run and its training set.
+        """
+        state = self.state
+        content = read_state(self.out_dir, state.config, self.reporter.note, state.misfit)
+        if content["batch"] > self.step.batches or content.get("images") not in (None, state.images):
+            raise CheckpointError(
+                f"cannot resume {self.out_dir}: the training set has {state.images} images, which is not as many as "
+                "before, and an epoch would be another: take the old set, or start in another output folder from its weights"
+            )
+        state.restore(content)
+        if state.best is None:
+            return
+        try:
+            read_checkpoint(self.out_dir / BEST_NAME)
+        except CheckpointError as error:
+            self.reporter.note(f"{error}: the best weights from here on are kept, or else the last ones")
+            state.best = None
+            if rank() == 0:
+                (self.out_dir / BEST_NAME).unlink(missing_ok=True)
+
     def start_clock(self) -> None:
         self._clock = time.monotonic()
 
@@ -77,25 +128,25 @@ class Run:
 class Hook(Protocol):
     """The moments of a training; a subclass has the methods it needs, the others do nothing."""
 
-    def before_training(self) -> None:
+    def before_training(self, run: Run) -> None:
         """Before the first batch, or the next one of a resumed run."""
 
-    def before_batch(self) -> None:
+    def before_batch(self, run: Run) -> None:
         """The batch is there."""
 
-    def after_backward(self, losses: dict[str, Tensor], targets: Sequence[Targets]) -> None:
+    def after_backward(self, run: Run, losses: dict[str, Tensor], targets: Sequence[Targets]) -> None:
         """The batch is counted, its gradients are there; what is raised here spares the weights."""
 
-    def after_batch(self) -> None:
+    def after_batch(self, run: Run) -> None:
         """The weights were updated, where the batch was the last one of its group."""
 
-    def on_no_batch(self) -> None:
+    def on_no_batch(self, run: Run) -> None:
         """The next batch does not come (a signal, a damaged image, a loader process that died); not among processes."""
 
-    def after_last_batch(self, record: Record) -> None:
+    def after_last_batch(self, run: Run, record: Record) -> None:
         """All batches of the epoch are learned, and it is not counted yet; ``record`` may be added to."""
 
-    def after_epoch(self, record: Record) -> None:
+    def after_epoch(self, run: Run, record: Record) -> None:
         """The epoch is counted, and its record in the history."""
 
 
@@ -108,65 +159,61 @@ class _BatchLosses(NamedTuple):
 class LossMonitor(Hook):
     """Adds up the losses of the epoch, and stops the run at the first that is not finite."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.interval = 1 if run.device.type == "cpu" else GPU_CHECK_INTERVAL
+    def __init__(self, device: torch.device) -> None:
+        self.interval = 1 if device.type == "cpu" else GPU_CHECK_INTERVAL
         self.pending: list[_BatchLosses] = []
 
-    @property
-    def is_current(self) -> bool:
+    def is_current(self, run: Run) -> bool:
         """Whether the weights were just updated and all losses so far are added up."""
-        return self.run.step.group_complete and not self.pending
+        return run.step.group_complete and not self.pending
 
-    def after_backward(self, losses: dict[str, Tensor], targets: Sequence[Targets]) -> None:
+    def after_backward(self, run: Run, losses: dict[str, Tensor], targets: Sequence[Targets]) -> None:
         image_ids = [target.meta.image_id for target in targets]
-        self.pending.append(_BatchLosses(self.run.state.batch - 1, losses, image_ids))
-        if self.interval == 1 and self.run.step.group_complete:
-            self._check()  # before the update, while the weights are still good
+        self.pending.append(_BatchLosses(run.state.batch - 1, losses, image_ids))
+        if self.interval == 1 and run.step.group_complete:
+            self._check(run)  # before the update, while the weights are still good
 
-    def after_batch(self) -> None:
-        step = self.run.step
-        asked = self.run.request.signum is not None and world_size() == 1  # several processes check and stop together
-        is_due = len(self.pending) >= self.interval or self.run.state.batch == step.batches or asked
-        if step.group_complete and is_due:
-            self._check()
+    def after_batch(self, run: Run) -> None:
+        is_due = len(self.pending) >= self.interval or run.state.batch == run.step.batches or run.is_asked_alone
+        if run.step.group_complete and is_due:
+            self._check(run)
 
-    def on_no_batch(self) -> None:
-        done = self.run.step.done_batches()
+    def on_no_batch(self, run: Run) -> None:
+        done = run.step.done_batches()
         self.pending = [batch for batch in self.pending if batch.batch < done]
-        self._check()
+        self._check(run)
 
-    def _check(self) -> None:
+    def _check(self, run: Run) -> None:
         if not self.pending:
             return
         table = torch.stack([torch.stack(list(batch.losses.values())) for batch in self.pending])
         rows = mean_over_processes(table).tolist()  # one wait for the device, and the same numbers in every process
         for batch, row in zip(self.pending, rows, strict=True):
-            values = dict(zip(batch.losses, row, strict=True))
             if not all(map(math.isfinite, row)):
-                raise self._not_finite(batch, values)
-            for name, value in values.items():
-                self.run.state.add(name, value)
+                raise _not_finite(run, batch, row)
+            for name, value in zip(batch.losses, row, strict=True):
+                run.state.add(name, value)
         self.pending.clear()
 
-    def _not_finite(self, batch: _BatchLosses, values: dict[str, float]) -> NonFiniteLossError:
-        epoch = self.run.state.epoch
-        terms = ", ".join(f"{name} {value}" for name, value in values.items())
-        saved = f"; the state of the last finished epoch is in {self.run.out_dir}" if epoch else ""
-        return NonFiniteLossError(
-            f"the loss is not finite at epoch {epoch + 1}, batch {batch.batch + 1} ({terms}; images "
-            f"{', '.join(map(str, batch.image_ids))}): lower train.lr, or look at these images{saved}"
-        )
+
+def _not_finite(run: Run, batch: _BatchLosses, values: Sequence[float]) -> NonFiniteLossError:
+    epoch = run.state.epoch
+    terms = ", ".join(f"{name} {value}" for name, value in zip(batch.losses, values, strict=True))
+    saved = f"; the state of the last finished epoch is in {run.out_dir}" if epoch else ""
+    return NonFiniteLossError(
+        f"the loss is not finite at epoch {epoch + 1}, batch {batch.batch + 1} ({terms}; images "
+        f"{', '.join(map(str, batch.image_ids))}): lower train.lr, or look at these images{saved}"
+    )
 
 
 class Validation(Hook):
     """Scores the averaged weights after the epochs that ``train.val_interval`` names."""
 
-    def __init__(self, run: Run, loader: DataLoader, interrupts: Interrupts) -> None:
-        self.run, self.loader, self.interrupts = run, loader, interrupts
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = loader
 
-    def after_last_batch(self, record: Record) -> None:
-        run, state = self.run, self.run.state
+    def after_last_batch(self, run: Run, record: Record) -> None:
+        state = run.state
         if not is_validated(state.epoch, state.config.train):
             return
         if rank() == 0:
@@ -177,95 +224,65 @@ class Validation(Hook):
 
         evaluator = run_evaluation(run.task, self.loader, run.device, state.weights, run.reporter, cancelled)
         if evaluator is None:
-            self.interrupts.stop()
+            run.stop()
         record["metrics"] = evaluator.summary()
 
 
 class Checkpoints(Hook):
     """Keeps the best and the last weights, those of ``train.keep_every``, and the state to resume from."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._group_begin: BufferCopy | None = None
+    def before_training(self, run: Run) -> None:
+        if run.state.step == 0:
+            self._keep_every(run)
 
-    def restore(self) -> None:
-        """Brings the run to where the state in its folder is.
+    def before_batch(self, run: Run) -> None:
+        first, size = run.step.group()
+        if run.state.batch == first and size > 1:
+            self.group_begin = BufferCopy(run.state.model)
 
-        Raises:
-            CheckpointError, StorageError: no state, or none of this run and its training set.
-        """
-        run, state = self.run, self.run.state
-        content = read_state(run.out_dir, state.config, run.reporter.note, state.misfit)
-        if content["batch"] > run.step.batches or content.get("images") not in (None, state.images):
-            raise CheckpointError(
-                f"cannot resume {run.out_dir}: the training set has {state.images} images, which is not as many as before, "
-                "and an epoch would be another: take the old set, or start in another output folder from its weights"
-            )
-        state.restore(content)
-        if state.best is None:
-            return
-        try:
-            read_checkpoint(run.out_dir / BEST_NAME)
-        except CheckpointError as error:
-            run.reporter.note(f"{error}: the best weights from here on are kept, or else the last ones")
-            state.best = None
-            if rank() == 0:
-                (run.out_dir / BEST_NAME).unlink(missing_ok=True)
-
-    def before_training(self) -> None:
-        if self.run.state.step == 0:
-            self._keep_every()
-
-    def before_batch(self) -> None:
-        first, size = self.run.step.group()
-        if self.run.state.batch == first and size > 1:
-            self._group_begin = BufferCopy(self.run.state.model)
-
-    def on_no_batch(self) -> None:
-        state = self.run.state
-        done = self.run.step.done_batches()
+    def on_no_batch(self, run: Run) -> None:
+        state, done = run.state, run.step.done_batches()
         if done < state.batch:  # the batches of an unfinished group are drawn again: the norms must not have seen them
-            self._group_begin.put_back(state.model)
+            self.group_begin.put_back(state.model)
         state.batch = done
-        self.run.count_time()
+        run.count_time()
         if done:
-            state.save(self.run.out_dir)
+            state.save(run.out_dir)
 
-    def after_epoch(self, record: Record) -> None:
+    def after_epoch(self, run: Run, record: Record) -> None:
         if rank() != 0:
             return
-        state = self.run.state
-        score = record["metrics"].get(self.run.task.main_metric) if record.get("metrics") else None
+        state = run.state
+        score = record.get("metrics", {}).get(run.task.main_metric)
         if score is not None and (state.best is None or score > state.best):
             state.best = score
-            self._save(BEST_NAME)
-        self._save(LAST_NAME)
-        self._keep_every()
-        state.save(self.run.out_dir)
+            self._save(run, BEST_NAME)
+        self._save(run, LAST_NAME)
+        self._keep_every(run)
+        state.save(run.out_dir)
 
-    def _keep_every(self) -> None:
+    def _keep_every(self, run: Run) -> None:
         """Writes a file of its own for the epochs done so far, where ``train.keep_every`` asks for one."""
-        every, epoch = self.run.state.config.train.keep_every, self.run.state.epoch
+        every, epoch = run.state.config.train.keep_every, run.state.epoch
         if every and epoch % every == 0 and rank() == 0:
-            self._save(KEPT_NAME.format(epoch))
+            self._save(run, KEPT_NAME.format(epoch))
 
-    def _save(self, name: str) -> None:
-        config, weights = self.run.state.config, self.run.state.weights.state_dict()
-        model = TASK_PREFIX[self.run.task.name] + config.model.size
-        save_weights(self.run.out_dir / name, weights, model=model, classes=self.run.source.classes, config=to_dict(config))
+    def _save(self, run: Run, name: str) -> None:
+        config, weights = to_dict(run.state.config), run.state.weights.state_dict()
+        save_weights(run.out_dir / name, weights, model=run.model_name, classes=run.source.classes, config=config)
 
 
 class Logging(Hook):
     """Tells the log and the reporter."""
 
-    def __init__(self, run: Run, log: MetricsLog, monitor: LossMonitor) -> None:
-        self.run, self.log, self.monitor = run, log, monitor
+    def __init__(self, log: MetricsLog, monitor: LossMonitor) -> None:
+        self.log, self.monitor = log, monitor
 
-    def before_training(self) -> None:
-        run, config = self.run, self.run.state.config
+    def before_training(self, run: Run) -> None:
+        config = run.state.config
         weights = starting_weights(config).source
         title = (
-            f"training {TASK_PREFIX[run.task.name]}{config.model.size} on {len(run.source)} images of {run.source.title}"
+            f"training {run.model_name} on {len(run.source)} images of {run.source.title}"
             f"{f', starting from {weights}' if weights else ''}; {describe_stages(config)}"
         )
         run.reporter.start(config.train.epochs, run.step.batches, run.state.epoch, title)
@@ -273,61 +290,30 @@ class Logging(Hook):
         if slow:
             run.reporter.note(slow)
 
-    def after_batch(self) -> None:
-        if self.monitor.is_current:
-            state = self.run.state
-            self.run.reporter.step(state.epoch, state.batch, state.mean_losses(), state.lr)
+    def after_batch(self, run: Run) -> None:
+        if self.monitor.is_current(run):
+            run.reporter.step(run.state.epoch, run.state.batch, run.state.mean_losses(), run.state.lr)
 
-    def after_epoch(self, record: Record) -> None:
+    def after_epoch(self, run: Run, record: Record) -> None:
         if rank() == 0:
             self.log.write(record)
-        self.run.reporter.epoch(record, self.run.state.history)
-
-
-class EpochCallback(Hook):
-    """Calls a function with the history after every epoch."""
-
-    def __init__(self, run: Run, function: Callable[[list[Record]], Any]) -> None:
-        self.run, self.function = run, function
-
-    def after_epoch(self, record: Record) -> None:
-        self.function(self.run.state.history)
+        run.reporter.epoch(record, run.state.history)
 
 
 class Interrupts(Hook):
     """Stops at a safe point once a signal asked for it, with the state saved; among processes, all at the same one."""
 
-    def __init__(self, run: Run, monitor: LossMonitor) -> None:
-        self.run, self.monitor = run, monitor
+    def __init__(self, monitor: LossMonitor) -> None:
+        self.monitor = monitor
 
-    def after_batch(self) -> None:
-        if self.monitor.is_current:
-            self._stop_if_asked()
-        elif self.run.request.signum is not None and world_size() == 1 and not self.run.step.group_complete:
+    def after_batch(self, run: Run) -> None:
+        if self.monitor.is_current(run):
+            run.stop_if_asked()
+        elif run.is_asked_alone and not run.step.group_complete:
             raise NoBatch from StopWaiting()
 
-    def on_no_batch(self) -> None:
-        self._stop_if_asked()
+    def on_no_batch(self, run: Run) -> None:
+        run.stop_if_asked()
 
-    def after_epoch(self, record: Record) -> None:
-        self._stop_if_asked()
-
-    def _stop_if_asked(self) -> None:
-        """Stops where any process got a signal: then all of them know. They must all ask at the same point."""
-        request = self.run.request
-        signum = max_over_processes(request.signum or 0)
-        if signum:  # a signal that came meanwhile is for the next time, and must not be forgotten until then
-            request.signum = signum
-            self.stop()
-
-    def stop(self) -> None:
-        """Saves the state and raises TrainingInterrupted."""
-        run, state = self.run, self.run.state
-        if rank() == 0:
-            state.save(run.out_dir)
-        wait_for_all()  # a process that ends early has the others ended, too
-        raise TrainingInterrupted(
-            f"stopped in epoch {state.epoch + 1}, batch {state.batch} of {run.step.batches}; the state is saved in "
-            f"{run.out_dir}, continue with --resume",
-            run.request.signum,
-        )
+    def after_epoch(self, run: Run, record: Record) -> None:
+        run.stop_if_asked()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,6 @@ from rtmdet_lab.engine.console import OnlyNotes, Record, Reporter, choose_report
 from rtmdet_lab.engine.evaluate import iter_batches, make_val_loader
 from rtmdet_lab.engine.hooks import (
     Checkpoints,
-    EpochCallback,
     Hook,
     Interrupts,
     Logging,
@@ -60,8 +59,7 @@ def fit(
     resume: bool | Literal["auto"] = False,
     reporter: Reporter | None = None,
     norm_eval: bool = False,
-    on_epoch_end: Callable[[list[Record]], Any] | None = None,
-    hooks: Callable[[Run], Sequence[Hook]] = lambda _: (),
+    hooks: Sequence[Hook] = (),
 ) -> list[Record]:
     """Trains ``task`` as its config says and returns the history, one record per epoch.
 
@@ -73,8 +71,7 @@ def fit(
     Args:
         resume: continue the run in ``out_dir``; "auto" does so if there is one. Without it, such a folder is refused.
         norm_eval: keep batch norm in eval mode where the config leaves it open (weights with folded norm).
-        on_epoch_end: called with the history after every epoch.
-        hooks: makes further hooks from the run; they are called after the loop's own, but before it stops for a signal.
+        hooks: called after the loop's own, but before it stops for a signal.
 
     Raises:
         TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; the state was saved.
@@ -102,19 +99,17 @@ def fit(
         log = MetricsLog(out_dir)
         if log.path.exists():
             require_plain(log.path, "log")  # a pipe that nobody reads would hold up the run's first epoch for ever
-        monitor, checkpoints = LossMonitor(run), Checkpoints(run)
-        interrupts = Interrupts(run, monitor)
-        every = [monitor, Validation(run, val_loader, interrupts), checkpoints, Logging(run, log, monitor), *hooks(run)]
-        every += [EpochCallback(run, on_epoch_end)] if on_epoch_end is not None else []
         if resume is True or (resume == "auto" and has_run):
-            checkpoints.restore()
+            run.restore()
             if rank() == 0:
                 log.forget_after(run.state.step, run.state.history)
         require_writable(out_dir)  # not after an epoch that is then lost
+        monitor = LossMonitor(device)
+        own = [monitor, Validation(val_loader), Checkpoints(), Logging(log, monitor)]
         with run.request, log:
             try:
                 with explain_memory(training_advice(config)):
-                    train(run, stages, [*every, interrupts])
+                    train(run, stages, [*own, *hooks, Interrupts(monitor)])
                 wait_for_all()  # until the first one has written the best weights
                 load_scored(config.train, run.state.weights, out_dir, task.model)
             finally:
@@ -126,7 +121,7 @@ def train(run: Run, stages: Sequence[Stage], hooks: Sequence[Hook]) -> None:
     """Trains all epochs of all stages, from where the run's state is."""
     state, config = run.state, run.state.config
     for hook in hooks:
-        hook.before_training()
+        hook.before_training(run)
     for stage in stages:
         if state.epoch >= stage.first_epoch + stage.epochs:
             continue
@@ -139,10 +134,10 @@ def train(run: Run, stages: Sequence[Stage], hooks: Sequence[Hook]) -> None:
             train_epoch(run, loader, hooks)
             record = epoch_record(run, stage.name)
             for hook in hooks:
-                hook.after_last_batch(record)
+                hook.after_last_batch(run, record)
             state.end_epoch(record)
             for hook in hooks:
-                hook.after_epoch(record)
+                hook.after_epoch(run, record)
         del loader
 
 
@@ -163,7 +158,7 @@ def train_epoch(run: Run, loader: DataLoader, hooks: Sequence[Hook]) -> None:
         end_processes(loader)  # they may hang, and each would be waited for
         if world_size() == 1:  # the others may be elsewhere, and cannot be asked
             for hook in hooks:
-                hook.on_no_batch()
+                hook.on_no_batch(run)
         raise failure
     finally:
         # An error that refers to itself leaves the loader to the garbage collector, which waits 5 s per process.
@@ -175,19 +170,19 @@ def train_batches(run: Run, batches: Iterator[tuple[Tensor, list[Targets]]], hoo
     try:
         for images, targets in waited_for(batches, run):
             for hook in hooks:
-                hook.before_batch()
-            run.step(images, targets, partial(_after_backward, hooks, targets))
+                hook.before_batch(run)
+            run.step(images, targets, partial(_after_backward, run, hooks, targets))
             for hook in hooks:
-                hook.after_batch()
+                hook.after_batch(run)
     except NoBatch as stopped:
         failure, stopped.__cause__ = stopped.__cause__, None
         return failure
     return None
 
 
-def _after_backward(hooks: Iterable[Hook], targets: Sequence[Targets], losses: dict[str, Tensor]) -> None:
+def _after_backward(run: Run, hooks: Iterable[Hook], targets: Sequence[Targets], losses: dict[str, Tensor]) -> None:
     for hook in hooks:
-        hook.after_backward(losses, targets)
+        hook.after_backward(run, losses, targets)
 
 
 def waited_for(batches: Iterator[Any], run: Run) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from rtmdet_lab.core.errors import DataError, StorageError
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.loaders import Batch
 from rtmdet_lab.engine import hooks, loop
-from rtmdet_lab.engine.hooks import NonFiniteLossError
+from rtmdet_lab.engine.hooks import Hook, NonFiniteLossError
 from rtmdet_lab.engine.interrupt import TrainingInterrupted
 from rtmdet_lab.engine.loop import fit
 from rtmdet_lab.engine.state import STATE_NAME
@@ -63,6 +63,16 @@ def test_decoded_images_that_are_kept_change_no_weight(tmp_path, monkeypatch, wo
     assert opened[0] is None
     assert opened[1].bytes == 8 * (1 + 3 * 64 * 64)
     assert opened[1]._file.closed
+
+
+class EveryEpoch(Hook):
+    """Calls a function with the history after every epoch."""
+
+    def __init__(self, function) -> None:
+        self.function = function
+
+    def after_epoch(self, run, record):
+        self.function(run.state.history)
 
 
 def test_history_has_one_complete_record_per_epoch(tmp_path):
@@ -171,7 +181,7 @@ def test_best_weights_are_those_of_the_best_validation_and_the_model_ends_with_t
     def keep(_):
         kept.append(read_checkpoint(tmp_path / "last.safetensors").tensors)
 
-    fit(task, Squares(8), Squares(2), tmp_path, reporter=Recorder(), on_epoch_end=keep)
+    fit(task, Squares(8), Squares(2), tmp_path, reporter=Recorder(), hooks=[EveryEpoch(keep)])
     best = read_checkpoint(tmp_path / "best.safetensors").tensors
     assert all(torch.equal(best[key], kept[1][key]) for key in best)  # of equals the first
     assert not all(torch.equal(best[key], kept[3][key]) for key in best)
@@ -223,16 +233,10 @@ def test_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_caller_hears_of_every_epoch_and_the_reporter_is_closed(tmp_path):
+def test_hook_hears_of_every_epoch_and_the_reporter_is_closed(tmp_path):
     heard, recorder = [], Recorder()
-    fit(
-        make_task(),
-        Squares(4),
-        Squares(2),
-        tmp_path,
-        reporter=recorder,
-        on_epoch_end=lambda history: heard.append(len(history)),
-    )
+    hook = EveryEpoch(lambda history: heard.append(len(history)))
+    fit(make_task(), Squares(4), Squares(2), tmp_path, reporter=recorder, hooks=[hook])
     assert heard == [1, 2]
     assert len(recorder.records) == 2
     assert recorder.closed == 1
@@ -397,7 +401,7 @@ def test_state_of_the_last_finished_epoch_survives_a_loss_that_is_not_finite(tmp
             Squares(2),
             tmp_path,
             reporter=Recorder(),
-            on_epoch_end=lambda history: break_loss(task, 3) if len(history) == 1 else None,
+            hooks=[EveryEpoch(lambda history: break_loss(task, 3) if len(history) == 1 else None)],
         )
     state = torch.load(tmp_path / STATE_NAME, weights_only=True)
     assert state["epoch"] == 1
@@ -474,7 +478,7 @@ def test_full_disk_leaves_the_earlier_files_whole(tmp_path, monkeypatch):
 
     changes = {"train.epochs": 3, "train.weak_epochs": 0}
     with pytest.raises(StorageError) as error:
-        fit(make_task(**changes), Squares(8), Squares(2), tmp_path, reporter=Recorder(), on_epoch_end=fill_disk)
+        fit(make_task(**changes), Squares(8), Squares(2), tmp_path, reporter=Recorder(), hooks=[EveryEpoch(fill_disk)])
     assert_one_sentence(error.value, str(tmp_path), "No space left on device", "MiB", "intact")
     monkeypatch.undo()
     assert fingerprint(tmp_path) == earlier
