@@ -141,7 +141,7 @@ def test_from_an_image_to_the_loss(data):
         "losses/quality_focal.py:quality_focal_loss",
         "losses/iou.py:overlap_loss",
     ]
-    assert_way("From an image to the loss", follow(learn, stations, "engine/step.py:TrainStep.backward"), 14)
+    assert_way("From an image to the loss", follow(learn, stations, "engine/step.py:TrainStep.backward"), 16)
 
 
 def test_from_a_weight_file_to_drawn_boxes(data, tmp_path):
@@ -155,4 +155,4 @@ def test_from_a_weight_file_to_drawn_boxes(data, tmp_path):
         "tasks/detection.py:decode_boxes",
     ]
     files = follow(lambda: main([str(word) for word in call]), stations, "viz/draw.py:draw_detections")
-    assert_way("From a weight file to drawn boxes", files, 8)
+    assert_way("From a weight file to drawn boxes", files, 9)
