@@ -127,7 +127,7 @@ def resumed_config(args: argparse.Namespace) -> Any:
 
     if args.resume == "auto" and not has_state(args.out):
         return None
-    return newest_state(args.out)["config"]
+    return newest_state(args.out).config
 
 
 def given_settings(args: argparse.Namespace, base: Any = None) -> dict[str, Any]:

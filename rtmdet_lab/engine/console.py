@@ -10,11 +10,10 @@ import os
 import sys
 import time
 import warnings
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from rtmdet_lab.core.escaping import for_html, for_terminal, say
-
-Record = dict[str, Any]  # one epoch: "epoch", "stage", "step", "lr", losses by name, and the metrics if it was validated
+from rtmdet_lab.core.file_schema import EpochRecord as Record
 
 LINE_INTERVAL_S = 5.0
 

@@ -63,12 +63,13 @@ def run_evaluation(
     model.eval()
     evaluator = task.new_evaluator()
     number, stopped = 0, False
-    for number, (detections, targets) in enumerate(_detected(task, loader, device, model, reporter), start=1):
-        stopped = cancelled()
-        if stopped:
-            break
-        evaluator.add(detections, targets)
-        reporter.validating(number, len(loader))
+    with explain_memory(validation_advice(task.config)):
+        for number, (detections, targets) in enumerate(_detected(task, loader, device, model, reporter), start=1):
+            stopped = cancelled()
+            if stopped:
+                break
+            evaluator.add(detections, targets)
+            reporter.validating(number, len(loader))
     if world_size() > 1:
         states = gather_objects(None if stopped else evaluator.state())
         if None in states:
@@ -85,13 +86,6 @@ def _detected(
     task: Task, loader: DataLoader, device: torch.device, model: nn.Module, reporter: Reporter
 ) -> Iterator[tuple[list[Detections], list[Targets]]]:
     """Yields detections and ground truth of one batch after the other, on the CPU."""
-    with explain_memory(validation_advice(task.config)):
-        yield from _found(task, loader, device, model, reporter)
-
-
-def _found(
-    task: Task, loader: DataLoader, device: torch.device, model: nn.Module, reporter: Reporter
-) -> Iterator[tuple[list[Detections], list[Targets]]]:
     config = task.config.train
 
     def forward(images: Tensor) -> DensePredictions:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from rtmdet_lab.engine.console import Reporter
+from rtmdet_lab.engine.console import Record, Reporter
 
 MARK = "\x1e"  # begins such a line (ASCII's record separator): libraries print what they like in between
 
@@ -30,7 +30,7 @@ class EventLines:
     def validating(self, done: int, total: int) -> None:
         self.tell("validating", done=done, total=total)
 
-    def epoch(self, record: dict[str, Any], history: list[dict[str, Any]]) -> None:
+    def epoch(self, record: Record, history: list[Record]) -> None:
         self.tell("epoch", record=record, history=history)
 
     def note(self, message: str) -> None:

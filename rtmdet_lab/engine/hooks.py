@@ -98,13 +98,13 @@ class Run:
             CheckpointError, StorageError: no state, or none of this run and its training set.
         """
         state = self.state
-        content = read_state(self.out_dir, state.config, self.reporter.note, state.misfit)
-        if content["batch"] > self.step.batches or content.get("images") not in (None, state.images):
+        saved = read_state(self.out_dir, state.config, self.reporter.note, state.misfit)
+        if saved.batch > self.step.batches or saved.images not in (None, state.images):
             raise CheckpointError(
                 f"cannot resume {self.out_dir}: the training set has {state.images} images, which is not as many as "
                 "before, and an epoch would be another: take the old set, or start in another output folder from its weights"
             )
-        state.restore(content)
+        state.restore(saved)
         if state.best is None:
             return
         try:

@@ -34,7 +34,7 @@ class MetricsLog:
                 self._writer.close()
             self._writer = None
 
-    def forget_after(self, step: int, history: Sequence[dict[str, Any]] | None = None) -> None:
+    def forget_after(self, step: int, history: Sequence[EpochRecord] | None = None) -> None:
         """Removes what a killed run logged after the state it is resumed from, and adds what it had no time to log.
 
         Args:
@@ -57,7 +57,7 @@ class MetricsLog:
         for record in missing:
             self.write(record)
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: EpochRecord) -> None:
         """Appends one epoch; raises StorageError where there is no space."""
         line = json.dumps(record) + "\n"
         try:
@@ -78,7 +78,7 @@ class MetricsLog:
         with self.path.open("a") as file:
             file.write(line)
 
-    def _write_events(self, record: dict[str, Any]) -> None:
+    def _write_events(self, record: EpochRecord) -> None:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -54,7 +54,7 @@ class TrainState:
     batch: int = 0
     step: int = 0  # optimizer steps
     sums: dict[str, float] = field(default_factory=dict)  # losses of the epoch so far, and "seconds"
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
     best: float | None = None
     images: int = 0  # of the training set
     newest_whole: bool = True  # whether the file in place is worth keeping when the next one is written
@@ -78,7 +78,7 @@ class TrainState:
         done = max(self.batch, 1)
         return {name: value / done for name, value in self.sums.items() if not name.endswith("seconds")}
 
-    def end_epoch(self, record: dict[str, Any]) -> None:
+    def end_epoch(self, record: EpochRecord) -> None:
         """Counts the epoch and puts its record into the history."""
         self.history.append(record)
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
@@ -108,37 +108,37 @@ class TrainState:
         write_atomic(folder / STATE_NAME, lambda file: torch.save(content, file), size, earlier)
         self.newest_whole = True
 
-    def misfit(self, content: dict[str, Any]) -> str | None:
+    def misfit(self, saved: SavedState) -> str | None:
         """Returns what of a state does not belong to this run's network and optimizer, or None."""
-        average = content["ema"]
+        average = saved.ema
         if (average is None) != (self.ema is None):
             return "its averaged weights are missing or too many"
-        problem = _other_tensors(self.model.state_dict(), content["model"], "model")
+        problem = _other_tensors(self.model.state_dict(), saved.model, "model")
         if self.ema is not None and not problem:
             if set(average) != {"model", "steps"} or type(average["steps"]) is not int or not 0 <= average["steps"] < 2**53:
                 return "its averaged weights are incomplete"
             problem = _other_tensors(self.ema.model.state_dict(), average["model"], "ema")
-        if content["epoch"] != len(content["history"]) or content["epoch"] > self.config.train.epochs:
-            return f"it has {len(content['history'])} finished epochs, but counts {content['epoch']}"
+        if saved.epoch != len(saved.history) or saved.epoch > self.config.train.epochs:
+            return f"it has {len(saved.history)} finished epochs, but counts {saved.epoch}"
         random = torch.get_rng_state()
-        if content["rng"].shape != random.shape or content["rng"].dtype != random.dtype:
+        if saved.rng.shape != random.shape or saved.rng.dtype != random.dtype:
             return "its random state is of another kind"
-        return problem or _other_optimizer(self.optimizer, content["optimizer"])
+        return problem or _other_optimizer(self.optimizer, saved.optimizer)
 
-    def restore(self, content: dict[str, Any]) -> None:
+    def restore(self, saved: SavedState) -> None:
         """Takes over what :func:`read_state` returned."""
-        self.model.load_state_dict(content["model"])
+        self.model.load_state_dict(saved.model)
         if self.ema is not None:
-            self.ema.load_state_dict(content["ema"])
-        self.optimizer.load_state_dict(content["optimizer"])
+            self.ema.load_state_dict(saved.ema)
+        self.optimizer.load_state_dict(saved.optimizer)
         if self.scaler is not None:
-            self.scaler.load_state_dict(content["scaler"])
+            self.scaler.load_state_dict(saved.scaler)
         for name in ("epoch", "batch", "step", "sums", "history", "best"):
-            setattr(self, name, content[name])
-        self.newest_whole = content["name"] == STATE_NAME
-        torch.set_rng_state(content["rng"].cpu())
-        if torch.cuda.is_initialized() and content["cuda_rng"]:
-            torch.cuda.set_rng_state_all([state.cpu() for state in content["cuda_rng"]])
+            setattr(self, name, getattr(saved, name))
+        self.newest_whole = saved.name == STATE_NAME
+        torch.set_rng_state(saved.rng.cpu())
+        if torch.cuda.is_initialized() and saved.cuda_rng:
+            torch.cuda.set_rng_state_all([state.cpu() for state in saved.cuda_rng])
 
 
 @dataclass
@@ -160,6 +160,14 @@ class StateContent:
     rng: Tensor
     cuda_rng: list[Tensor]
     images: Count | None = None  # states of earlier versions do not tell
+
+
+@dataclass
+class SavedState(StateContent):
+    """A state that was read whole, on the CPU."""
+
+    config: ExperimentConfig  # resolved
+    name: str = STATE_NAME  # of its file
 
 
 class BufferCopy:
@@ -227,9 +235,9 @@ def read_state(
     folder: Path,
     config: ExperimentConfig,
     note: Callable[[str], None] = lambda _: None,
-    misfit: Callable[[dict[str, Any]], str | None] = lambda _: None,
-) -> dict[str, Any]:
-    """Returns the newest whole state of the run in ``folder``, on the CPU, checked against the config it is to go on with.
+    misfit: Callable[[SavedState], str | None] = lambda _: None,
+) -> SavedState:
+    """Returns the newest whole state of the run in ``folder``, checked against the config it is to go on with.
 
     A config with more epochs extends the run; then its weak epochs may differ, too.
 
@@ -242,9 +250,9 @@ def read_state(
         StorageError: a state is there, but cannot be read now.
     """
     # A state of other settings is no damaged one.
-    content = newest_state(folder, note, lambda state: None if _changed(config, state["config"]) else misfit(state))
-    before, train = content["config"].train, config.train
-    changed, extended = _changed(config, content["config"]), train.epochs > before.epochs
+    saved = newest_state(folder, note, lambda state: None if _changed(config, state.config) else misfit(state))
+    before, train = saved.config.train, config.train
+    changed, extended = _changed(config, saved.config), train.epochs > before.epochs
     if changed:
         listed = ", ".join(f"{name} is {now!r}, was {then!r}" for name, (now, then) in list(changed.items())[:4])
         remedy = "use the old ones or another output folder"
@@ -253,12 +261,12 @@ def read_state(
         raise CheckpointError(f"cannot resume {folder} with other settings ({listed}): {remedy}")
     if extended:
         note(
-            f"the run is extended from {before.epochs} to {train.epochs} epochs: {content['epoch']} are done and stay, the "
+            f"the run is extended from {before.epochs} to {train.epochs} epochs: {saved.epoch} are done and stay, the "
             f"last {train.weak_epochs} will be weak, and the learning rate goes on as in a run of {train.epochs} epochs"
         )
-    elif content["epoch"] >= train.epochs:
+    elif saved.epoch >= train.epochs:
         note(f"all {train.epochs} epochs of this run are done: a higher train.epochs extends it")
-    return content
+    return saved
 
 
 def _changed(config: ExperimentConfig, before: ExperimentConfig) -> dict[str, tuple[Any, Any]]:
@@ -272,9 +280,9 @@ def _changed(config: ExperimentConfig, before: ExperimentConfig) -> dict[str, tu
 def newest_state(
     folder: Path,
     note: Callable[[str], None] = lambda _: None,
-    misfit: Callable[[dict[str, Any]], str | None] = lambda _: None,
-) -> dict[str, Any]:
-    """Returns the newest whole state of the run in ``folder``, with its config as an object.
+    misfit: Callable[[SavedState], str | None] = lambda _: None,
+) -> SavedState:
+    """Returns the newest whole state of the run in ``folder``.
 
     Args:
         misfit, note: see :func:`read_state`.
@@ -289,17 +297,17 @@ def newest_state(
         if not path.exists():
             continue
         try:
-            content = _read_whole(path)
+            saved = _read_whole(path)
         except CheckpointError as error:
             damage.append(str(error))
             continue
-        problem = misfit(content)
+        problem = misfit(saved)
         if problem:
             damage.append(f"{path} is damaged ({problem})")
             continue
         for sentence in damage:
-            note(f"{sentence}: going on from {name}, epoch {content['epoch'] + 1}, batch {content['batch']}")
-        return content
+            note(f"{sentence}: going on from {name}, epoch {saved.epoch + 1}, batch {saved.batch}")
+        return saved
     if damage:
         raise CheckpointError(f"cannot resume: {' and '.join(damage)}: start again in another output folder")
     raise CheckpointError(f"{folder} has no {STATE_NAME} to resume from: start the run without resuming")
@@ -310,18 +318,17 @@ def saved_config(folder: Path) -> ExperimentConfig | None:
     for name in (STATE_NAME, EARLIER_NAME):
         try:
             if (folder / name).exists():
-                return _read_whole(folder / name)["config"]
+                return _read_whole(folder / name).config
         except CheckpointError:
             continue
     return None
 
 
-def _read_whole(path: Path) -> dict[str, Any]:
-    """Returns a state, on the CPU, with its config as an object; all that is read was compared with its checksum."""
+def _read_whole(path: Path) -> SavedState:
+    """Returns a state; all that is read was compared with its checksum."""
     try:
-        content = read_tensors(path, foreign=False)
-        require(StateContent, content, "it is no state")
-        content["config"] = resolve(from_dict(content["config"]))
+        content = vars(require(StateContent, read_tensors(path, foreign=False), "it is no state"))
+        saved = SavedState(**{**content, "config": resolve(from_dict(content["config"]))}, name=path.name)
     except UnreadableFile as error:
         raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # a damaged file may raise anything
@@ -329,6 +336,6 @@ def _read_whole(path: Path) -> dict[str, Any]:
             raise StorageError(f"cannot resume: {path} cannot be read now ({error.strerror}): try again") from error
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged ({reason})") from error
-    if content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {content.get('format')}, this version reads {FORMAT}")
-    return {**content, "name": path.name}
+    if saved.format != FORMAT:
+        raise CheckpointError(f"{path} has format {saved.format}, this version reads {FORMAT}")
+    return saved

@@ -18,7 +18,7 @@ from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, StorageError
 from rtmdet_lab.engine.ema import ModelEMA
-from rtmdet_lab.engine.state import EARLIER_NAME, STATE_NAME, TrainState, has_state, read_state, saved_config
+from rtmdet_lab.engine.state import EARLIER_NAME, STATE_NAME, SavedState, TrainState, has_state, read_state, saved_config
 from rtmdet_lab.models import safe_pickle
 
 SPEED = {"seconds": 1.0, "images_per_s": 8.0}
@@ -36,7 +36,7 @@ def state(tmp_path):
     return made
 
 
-def read(folder: Path, **changes) -> tuple[dict, list[str]]:
+def read(folder: Path, **changes) -> tuple[SavedState, list[str]]:
     notes = []
     return read_state(folder, resolve(with_overrides(ExperimentConfig(), changes)), notes.append), notes
 
@@ -67,9 +67,9 @@ DAMAGES = [cut_short, emptied, overwritten, one_bit_flipped]
 
 def test_newest_is_read_and_the_one_before_it_is_kept(tmp_path, state):
     content, notes = read(tmp_path)
-    assert (content["epoch"], notes) == (3, [])
+    assert (content.epoch, notes) == (3, [])
     (tmp_path / STATE_NAME).unlink()
-    assert read(tmp_path)[0]["epoch"] == 2
+    assert read(tmp_path)[0].epoch == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == [EARLIER_NAME]
 
 
@@ -77,7 +77,7 @@ def test_newest_is_read_and_the_one_before_it_is_kept(tmp_path, state):
 def test_damaged_newest_gives_the_one_before_it_and_is_told(tmp_path, state, damage):
     damage(tmp_path / STATE_NAME)
     content, notes = read(tmp_path)
-    assert content["epoch"] == 2
+    assert content.epoch == 2
     (note,) = notes
     assert_one_sentence(note, str(tmp_path / STATE_NAME), "damaged", EARLIER_NAME, "epoch 3, batch 0")
 
@@ -85,7 +85,7 @@ def test_damaged_newest_gives_the_one_before_it_and_is_told(tmp_path, state, dam
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_earlier_one_does_not_matter(tmp_path, state, damage):
     damage(tmp_path / EARLIER_NAME)
-    assert read(tmp_path)[0]["epoch"] == 3
+    assert read(tmp_path)[0].epoch == 3
 
 
 def test_damaged_file_never_takes_the_place_of_the_whole_one(tmp_path, state):
@@ -94,13 +94,13 @@ def test_damaged_file_never_takes_the_place_of_the_whole_one(tmp_path, state):
     state.epoch = 7
     state.save(tmp_path)
     (tmp_path / STATE_NAME).unlink()
-    assert read(tmp_path)[0]["epoch"] == 2  # not the damaged one
+    assert read(tmp_path)[0].epoch == 2  # not the damaged one
     state.epoch = 8
     state.save(tmp_path)
     state.epoch = 9
     state.save(tmp_path)
     cut_short(tmp_path / STATE_NAME)
-    assert read(tmp_path)[0]["epoch"] == 8
+    assert read(tmp_path)[0].epoch == 8
 
 
 def test_two_damaged_files_are_both_named(tmp_path, state):
@@ -123,7 +123,7 @@ def test_disk_that_is_away_is_not_taken_for_damage(tmp_path, state, monkeypatch)
 
 
 def test_other_settings_are_refused_and_those_that_do_not_matter_are_not(tmp_path, state):
-    assert read(tmp_path, **{"data.on_bad": "skip", "test.batch_size": 3})[0]["epoch"] == 3
+    assert read(tmp_path, **{"data.on_bad": "skip", "test.batch_size": 3})[0].epoch == 3
     with pytest.raises(CheckpointError) as error:
         read(tmp_path, **{"train.lr": 0.5})
     assert_one_sentence(error.value, str(tmp_path), "train.lr is 0.5")
@@ -139,7 +139,7 @@ def test_state_with_the_settings_names_of_an_earlier_version_is_read(tmp_path, s
     monkeypatch.setattr("rtmdet_lab.engine.state.to_dict", as_before)
     state.save(tmp_path)
     content, notes = read(tmp_path)
-    assert (content["epoch"], content["config"], notes) == (3, state.config, [])
+    assert (content.epoch, content.config, notes) == (3, state.config, [])
 
 
 def test_config_of_a_run_is_that_of_its_newest_whole_state(tmp_path, state):
@@ -166,9 +166,9 @@ def test_file_system_without_links_keeps_the_earlier_state_too(tmp_path, state, 
     monkeypatch.setattr(os, "link", refuse)
     state.epoch = 4
     state.save(tmp_path)
-    assert read(tmp_path)[0]["epoch"] == 4
+    assert read(tmp_path)[0].epoch == 4
     (tmp_path / STATE_NAME).unlink()
-    assert read(tmp_path)[0]["epoch"] == 3
+    assert read(tmp_path)[0].epoch == 3
 
 
 # -- what a state holds -------------------------------------------------------------------------------------------------
@@ -244,5 +244,5 @@ def test_state_of_another_network_gives_the_one_before_it(tmp_path):
     content["model"]["0.weight"] = torch.zeros(3, 5)
     torch.save(content, tmp_path / STATE_NAME)
     notes = []
-    assert read_state(tmp_path, resolve(ExperimentConfig()), notes.append, own.misfit)["name"] == EARLIER_NAME
+    assert read_state(tmp_path, resolve(ExperimentConfig()), notes.append, own.misfit).name == EARLIER_NAME
     assert_one_sentence(*notes, "model.0.weight", "another network", EARLIER_NAME)
