@@ -17,15 +17,13 @@ from pathlib import Path
 import cv2
 import torch
 
-from rtmdet_lab import ExperimentConfig, Targets, build_task, with_overrides
+from rtmdet_lab import ExperimentConfig, Targets, TrainStep, build_task, with_overrides
 from rtmdet_lab.cli.common import add_json, print_table, write_result
 from rtmdet_lab.config.presets import TASK_PREFIX, TASK_SIZES, resolve
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.layout import find_coco
 from rtmdet_lab.data.loaders import PipelineDataset, SampleKey
-from rtmdet_lab.engine.ema import ModelEMA
-from rtmdet_lab.engine.optimizer import build_optimizer
 from rtmdet_lab.engine.stages import plan_stages
 
 CANVAS = {"detection": 640, "instance": 640, "rotated": 1024}
@@ -69,19 +67,15 @@ def host(task_name: str, size: str, images: int, steps: int) -> dict[str, object
     """Returns the milliseconds of a training step that do not depend on the amount of arithmetic."""
     settings = {"task": task_name, "model.size": size, "model.width": 0.125, "model.num_classes": 15}
     task = build_task(with_overrides(ExperimentConfig(), settings))
-    model = task.model.train()
-    optimizer, average = build_optimizer(model, task.config.train), ModelEMA(model, 0.0002, 2000)
+    step = TrainStep(task, batches=steps + 2)
     pictures = torch.randn(images, 3, SIDE, SIDE)
     targets = [make_targets(task_name) for _ in range(images)]
     seconds = []
     for _ in range(steps + 2):
         begin = time.perf_counter()
-        torch.stack(list(task.criterion(model(pictures), targets).values())).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.update(model)
+        step(pictures, targets)
         seconds.append(time.perf_counter() - begin)
-    values = [1000 * one for one in seconds[2:]]
+    values = [1000 * each for each in seconds[2:]]
     model_name = TASK_PREFIX[task_name] + size
     return {"model": model_name, "ms": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
