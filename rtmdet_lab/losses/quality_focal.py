@@ -6,6 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rtmdet_lab.config.settings import LossConfig
+from rtmdet_lab.core.structures import Assignment, DensePredictions
+
+
+def classification_loss(
+    predictions: DensePredictions, labels: Tensor, assignment: Assignment, normaliser: Tensor, config: LossConfig
+) -> Tensor:
+    """Returns the weighted classification loss of a batch, a scalar."""
+    logits = predictions.logits.float()
+    if config.cls == "quality_focal":
+        total = quality_focal_loss(logits, labels, assignment.quality, config.cls_beta)
+    else:
+        total = sigmoid_focal_loss(logits, labels)
+    return config.cls_weight * total / normaliser
+
 
 def quality_focal_loss(logits: Tensor, labels: Tensor, quality: Tensor, beta: float = 2.0) -> Tensor:
     """Returns the summed loss: sum over points and classes of |y - p|^beta * BCE(p, y).

@@ -13,7 +13,6 @@ from rtmdet_lab.config.settings import LossConfig, TestConfig
 from rtmdet_lab.core.distributed import mean_over_processes
 from rtmdet_lab.core.errors import UserError
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
-from rtmdet_lab.losses.quality_focal import quality_focal_loss, sigmoid_focal_loss
 
 
 class NonFiniteOutputError(UserError, ArithmeticError):
@@ -41,18 +40,6 @@ def gather_objects(assignment: Assignment, values: Sequence[Tensor]) -> Tensor:
 def loss_normaliser(assignment: Assignment) -> Tensor:
     """Returns the sum of matched IoUs over the batch, averaged over processes, at least 1 (paper.md 3.4)."""
     return mean_over_processes(assignment.quality.sum()).clamp(min=1)
-
-
-def classification_loss(
-    predictions: DensePredictions, labels: Tensor, assignment: Assignment, normaliser: Tensor, config: LossConfig
-) -> Tensor:
-    """Returns the weighted classification loss of a batch, a scalar."""
-    logits = predictions.logits.float()
-    if config.cls == "quality_focal":
-        total = quality_focal_loss(logits, labels, assignment.quality, config.cls_beta)
-    else:
-        total = sigmoid_focal_loss(logits, labels)
-    return config.cls_weight * total / normaliser
 
 
 def box_weights(assignment: Assignment, config: LossConfig) -> Tensor:

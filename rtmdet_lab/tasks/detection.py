@@ -12,12 +12,12 @@ from rtmdet_lab.config.settings import ExperimentConfig, LossConfig, TestConfig
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.losses.iou import overlap_loss
+from rtmdet_lab.losses.quality_focal import classification_loss
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
     class_nms,
-    classification_loss,
     gather_objects,
     has_area,
     loss_normaliser,

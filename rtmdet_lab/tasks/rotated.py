@@ -18,12 +18,12 @@ from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.geometry.rotated import points_in_rboxes, resize_rboxes, rotated_iou, rotated_nms, to_le90
+from rtmdet_lab.losses.quality_focal import classification_loss
 from rtmdet_lab.losses.rotated import rotated_overlap_loss
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
-    classification_loss,
     gather_objects,
     has_area,
     loss_normaliser,

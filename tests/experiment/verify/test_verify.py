@@ -13,7 +13,7 @@ from rtmdet_lab.config.overrides import iter_settings, with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import SettingError
-from rtmdet_lab.engine import stages, step
+from rtmdet_lab.engine import schedule, stages, step
 from rtmdet_lab.experiment.verify import EXEMPT, check_effective, detections, has_effect, outcomes
 from rtmdet_lab.experiment.verify.stimuli import DrawnSource
 from rtmdet_lab.tasks import detection
@@ -319,7 +319,7 @@ FORGOTTEN = [
     ("train.weight_decay", 0.5, step, "build_optimizer"),
     ("train.decay_norm_and_bias", True, step, "build_optimizer"),
     ("train.optimizer", "sgd", step, "build_optimizer"),
-    ("train.schedule", "cosine", step, "lr_factor"),
+    ("train.schedule", "cosine", schedule, "lr_factor"),
     ("train.val_interval", 3, outcomes, "is_validated"),
     ("model.kernel_size", 9, detection, "RTMDet"),
     ("model.exp_on_reg", True, detection, "RTMDet"),
