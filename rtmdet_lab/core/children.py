@@ -7,6 +7,7 @@ all; a slow one does. So no limit on how long work may take is needed.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -94,6 +95,7 @@ def begin_child() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    gc.freeze()  # a collection would write to every object inherited from the parent, and so copy its memory
 
 
 class Watch:

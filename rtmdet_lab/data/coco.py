@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.data.coco_file import CocoFile, ImageRecord, read_coco
 from rtmdet_lab.data.folders import fit_names
 from rtmdet_lab.data.reading import Reading
+from rtmdet_lab.data.records import FlatRecords
 from rtmdet_lab.data.segmentation import to_polygons
 from rtmdet_lab.geometry.masks import decode_segmentation
 from rtmdet_lab.geometry.polygons import Outlines
@@ -61,7 +63,7 @@ class CocoDataset:
         if not self.folder.is_dir():
             raise DataError(f"no image folder {self.folder}: it does not exist or is not a folder")
         file = read_coco(Path(annotations), classes, segmentations=outlines, of_another_set=of_another_set)
-        self.file = file
+        self.file = dataclasses.replace(file, images=[])  # they become flat records below
         self.title = file.title
         self.classes = file.classes
         self.category_ids = file.category_ids
@@ -78,15 +80,16 @@ class CocoDataset:
         note = place_images(file, self.folder)
         if note:
             warnings.warn(f"annotation file {file.path}: {note}", stacklevel=2)
-        self.records = file.images
+        records = file.images
         if training:
-            self.records = [_for_training(record) for record in self.records]
-            self.records = [one for one in self.records if one.size is None or min(one.size) >= min_image_size]
+            records = [_for_training(record) for record in records]
+            records = [record for record in records if record.size is None or min(record.size) >= min_image_size]
             if skip_empty:
-                self.records = [record for record in self.records if record.labels]
+                records = [record for record in records if record.labels]
             if file.dropped:
                 reasons = ", ".join(f"{count} {reason}" for reason, count in file.dropped.items())
                 warnings.warn(f"objects of {file.path} that cannot be learned were left out: {reasons}", stacklevel=2)
+        self.records = FlatRecords(records)
         if not self.records:
             kept = f" with objects of {', '.join(self.classes)}" if training and file.images else ""
             raise DataError(
@@ -95,7 +98,8 @@ class CocoDataset:
 
     def class_counts(self) -> Counter:
         """Returns how many objects each class has, by name."""
-        return Counter(self.classes[label] for record in self.records for label in record.labels)
+        counts = np.bincount(self.records.labels, minlength=len(self.classes))
+        return Counter({name: int(count) for name, count in zip(self.classes, counts, strict=True) if count})
 
     def absent(self) -> tuple[str, ...]:
         """Returns the classes that the annotation file has no category for."""
@@ -111,7 +115,8 @@ class CocoDataset:
 
     def image_files(self) -> list[tuple[Path, tuple[int, int] | None]]:
         """Returns each image's file and its (height, width), None where the annotation file does not say it."""
-        return [(self.folder / record.file_name, record.size) for record in self.records]
+        names = enumerate(self.records.file_names)
+        return [(self.folder / name, self.records.size(number)) for number, name in names]
 
     def load(self, index: int, whole: bool = False) -> Sample:
         """Returns image and target number ``index``; boxes in the file's pixels, or in those of an image read reduced.
@@ -126,23 +131,30 @@ class CocoDataset:
         path = self.folder / record.file_name
         image, size = self.reading.read(index, path, record.size, whole, record.reach)
         target = {
-            "boxes": as_boxes(torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4), size),
-            "labels": torch.tensor(record.labels, dtype=torch.int64),
+            "boxes": as_boxes(torch.tensor(record.boxes), size),
+            "labels": torch.tensor(record.labels),
             "meta": ImageMeta(record.image_id, size, canvas_size=size, path=str(path)),
         }
         if not self.training:
-            target["ignore"] = torch.tensor(record.crowd, dtype=torch.bool)
-            target["areas"] = torch.tensor(record.areas, dtype=torch.float32)
-        try:
-            if self.outlines and self.training:
-                target["outlines"] = Outlines.from_coco([to_polygons(one, size) for one in record.segmentations])
-            elif self.outlines:
-                masks = [decode_segmentation(one, size) for one in record.segmentations]
-                target["masks"] = torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, *size, dtype=torch.bool)
-        except ValueError as error:  # run lengths of another size, where the file does not say the image's
-            raise DataError(f"annotation file {self.file.path}, image {path}: {error}") from None
+            target["ignore"] = torch.tensor(record.crowd)
+            target["areas"] = torch.tensor(record.areas)
+        if self.outlines:
+            try:
+                target |= self._outlines(index, size) if self.training else self._masks(index, size)
+            except ValueError as error:  # run lengths of another size, where the file does not say the image's
+                raise DataError(f"annotation file {self.file.path}, image {path}: {error}") from None
         found = image_size(image)
         return image, target if found == size else resize_objects(target, size, found)
+
+    def _outlines(self, index: int, size: tuple[int, int]) -> dict[str, Outlines]:
+        outlines = self.records.polygons(index)
+        if outlines is None:
+            outlines = Outlines.from_coco([to_polygons(one, size) for one in self.records.segmentations(index)])
+        return {"outlines": outlines}
+
+    def _masks(self, index: int, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+        masks = [decode_segmentation(one, size) for one in self.records.segmentations(index)]
+        return {"masks": torch.from_numpy(np.stack(masks)) if masks else torch.zeros(0, *size, dtype=torch.bool)}
 
 
 def place_images(file: CocoFile, folder: Path) -> str | None:

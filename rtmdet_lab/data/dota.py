@@ -21,6 +21,7 @@ from rtmdet_lab.data.images import IMAGE_SUFFIXES, peek_size
 from rtmdet_lab.data.label_file import LabelFile, read_label_file
 from rtmdet_lab.data.plausibility import judge_places
 from rtmdet_lab.data.reading import Reading
+from rtmdet_lab.data.records import PackedText
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
 from rtmdet_lab.transforms.base import Sample, image_size
 from rtmdet_lab.transforms.geometric import resize_objects
@@ -206,9 +207,10 @@ class DotaDataset:
             raise DataError(
                 f"label folder {folder} has no images{which}: nothing to {'train' if training else 'evaluate'} on"
             )
-        self.pairs = [pair for pair, *_ in kept]
-        self._reach = [file.reach for _, file, *_ in kept]
-        # One tensor for all images: loader workers share it, where lists would be copied page by page.
+        # Flat, so that loader processes share it (see data/records.py).
+        self.image_ids = PackedText(pair.image_id for pair, *_ in kept)
+        self._images = PackedText(str(pair.image) for pair, *_ in kept)
+        self._reaches = np.array([file.reach or (np.nan, np.nan) for _, file, *_ in kept]).reshape(-1, 2)
         self._starts = np.cumsum([0] + [int(objects.sum()) for *_, objects in kept])
         self._boxes = torch.cat([boxes[torch.from_numpy(objects)] for *_, boxes, objects in kept])
         names = [file.names[row] for _, file, _, objects in kept for row in np.flatnonzero(objects)]
@@ -225,11 +227,11 @@ class DotaDataset:
         return tuple(name for name in self.classes if not present[name])
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.image_ids)
 
     def image_files(self) -> list[tuple[Path, None]]:
         """Returns each image's file; label files do not say its size."""
-        return [(pair.image, None) for pair in self.pairs]
+        return [(Path(image), None) for image in self._images]
 
     def load(self, index: int, whole: bool = False) -> Sample:
         """Returns image and target number ``index``.
@@ -241,13 +243,14 @@ class DotaDataset:
         Raises:
             DataError: the image cannot be read; names the file.
         """
-        pair = self.pairs[index]
-        image, size = self.reading.read(index, pair.image, whole=whole, reach=self._reach[index])
+        path, reach = self._images[index], self._reaches[index]
+        reach = None if np.isnan(reach[0]) else (float(reach[0]), float(reach[1]))
+        image, size = self.reading.read(index, Path(path), whole=whole, reach=reach)
         rows = slice(int(self._starts[index]), int(self._starts[index + 1]))
         target = {
             "boxes": self._boxes[rows].clone(),
             "labels": self._labels[rows].clone(),
-            "meta": ImageMeta(pair.image_id, size, canvas_size=size, path=str(pair.image)),
+            "meta": ImageMeta(self.image_ids[index], size, canvas_size=size, path=path),
         }
         if not self.training:
             target["ignore"] = self._difficult[rows].clone()
@@ -258,7 +261,7 @@ class DotaDataset:
         """Returns the objects of image number ``index`` without reading its pixels; difficult ones marked ``ignore``."""
         rows = slice(int(self._starts[index]), int(self._starts[index + 1]))
         boxes, labels, difficult = (part[rows].clone() for part in (self._boxes, self._labels, self._difficult))
-        return Targets(boxes, labels, ignore=difficult, meta=ImageMeta(self.pairs[index].image_id))
+        return Targets(boxes, labels, ignore=difficult, meta=ImageMeta(self.image_ids[index]))
 
 
 def vocabulary(classes: Sequence[str] | None) -> list[str] | None:

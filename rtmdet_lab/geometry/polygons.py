@@ -33,13 +33,18 @@ class Outlines:
         points = np.array(list(chain.from_iterable(parts)), dtype=np.float64).reshape(-1, 2)
         lengths = np.array([len(part) // 2 for part in parts], dtype=np.int64)
         owners = np.repeat(np.arange(len(objects)), [len(own) for own in objects])
-        return cls._of(points, lengths, owners, len(objects))
+        return cls.from_arrays(points, lengths, owners, len(objects))
 
     @classmethod
-    def _of(cls, points: np.ndarray, lengths: np.ndarray, owners: np.ndarray, count: int) -> Outlines:
-        made = cls.__new__(cls)
-        made._points, made._lengths, made._owners, made._count = points, lengths, owners, count
-        return made
+    def from_arrays(cls, points: np.ndarray, lengths: np.ndarray, owners: np.ndarray, count: int) -> Outlines:
+        """Returns the outlines of ``count`` objects.
+
+        Args:
+            points: (N, 2) corners, part after part. lengths: (K,) corners of each part. owners: (K,) its object, ascending.
+        """
+        outlines = cls.__new__(cls)
+        outlines._points, outlines._lengths, outlines._owners, outlines._count = points, lengths, owners, count
+        return outlines
 
     def __len__(self) -> int:
         return self._count
@@ -70,14 +75,14 @@ class Outlines:
         parts = kept[self._owners]
         points = self._points[np.repeat(parts, self._lengths)]
         owners = (kept.cumsum() - 1)[self._owners[parts]]
-        return self._of(points, self._lengths[parts], owners, int(kept.sum()))
+        return self.from_arrays(points, self._lengths[parts], owners, int(kept.sum()))
 
     def joined(self, others: Sequence[Outlines]) -> Outlines:
         """Returns these objects followed by those of ``others``."""
         every = [self, *others]
         counts = np.array([len(one) for one in every])
         before = (counts.cumsum() - counts).tolist()
-        return self._of(
+        return self.from_arrays(
             np.concatenate([one._points for one in every]),
             np.concatenate([one._lengths for one in every]),
             np.concatenate([one._owners + first for one, first in zip(every, before, strict=True)]),
@@ -86,7 +91,7 @@ class Outlines:
 
     def moved(self, scale: tuple[float, float], offset: tuple[float, float]) -> Outlines:
         """Returns the outlines after x, y -> x * scale + offset."""
-        return self._of(self._points * np.array(scale) + np.array(offset), self._lengths, self._owners, self._count)
+        return self.from_arrays(self._points * np.array(scale) + np.array(offset), self._lengths, self._owners, self._count)
 
     def mirrored(self, width: float) -> Outlines:
         """Returns the outlines mirrored left to right on a canvas ``width`` pixels wide."""
@@ -112,7 +117,7 @@ class Outlines:
                 kept.append((part, self._owners[number]))
         points = np.concatenate([part for part, _ in kept]) if kept else np.zeros((0, 2))
         lengths = np.array([len(part) for part, _ in kept], dtype=np.int64)
-        return self._of(points, lengths, np.array([owner for _, owner in kept], dtype=np.int64), self._count)
+        return self.from_arrays(points, lengths, np.array([owner for _, owner in kept], dtype=np.int64), self._count)
 
     def boxes(self) -> np.ndarray:
         """Returns the boxes (G, 4) x1 y1 x2 y2 around the outlines; zeros for an object without parts."""

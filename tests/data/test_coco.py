@@ -434,7 +434,7 @@ def test_chosen_classes_decide_which_training_images_are_empty(images, path):
     entries = [annotation(1, 1, 3), annotation(2, 2, 7)]
     data = open_set(images, path, entries, classes=["tall"], training=True)
     assert [one.image_id for one in data.records] == [2]
-    assert data.records[0].labels == [0]
+    assert data.records[0].labels.tolist() == [0]
     assert len(open_set(images, path, entries, classes=["tall"])) == 4
 
 

@@ -151,7 +151,7 @@ def test_data_set_gives_oriented_boxes_in_pixels(tmp_path):
 def test_training_learns_difficult_objects_and_leaves_out_empty_images(tmp_path):
     folders = write_dota(tmp_path, {"a": [], "b": [TILTED], "c": [SHIP]})
     dataset = DotaDataset(*folders, training=True)
-    assert [pair.image_id for pair in dataset.pairs] == ["b", "c"]
+    assert list(dataset.image_ids) == ["b", "c"]
     target = dataset.load(0)[1]
     assert "ignore" not in target
     assert target["labels"].tolist() == [0]
@@ -203,7 +203,7 @@ def test_bad_lines_and_files_without_partner_are_refused_or_left_out(tmp_path):
         DotaDataset(images, labels)
     assert_one_sentence(error.value, str(images / "b.png"), str(labels / "b.txt"), "and 2 more")
     with pytest.warns(UserWarning, match="and 2 more"):
-        assert [pair.image_id for pair in DotaDataset(images, labels, on_bad="skip").pairs] == ["a"]
+        assert list(DotaDataset(images, labels, on_bad="skip").image_ids) == ["a"]
 
 
 def test_unusable_folders_are_one_sentence(tmp_path):

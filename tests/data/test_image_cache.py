@@ -34,6 +34,7 @@ from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.image_cache import ImageCache, cache_for
 from rtmdet_lab.data.loaders import PipelineDataset, TrainSampler, make_loader
 from rtmdet_lab.data.reading import Reading, with_reading
+from rtmdet_lab.data.records import PackedText
 from rtmdet_lab.engine.stages import open_cache, plan_stages
 from rtmdet_lab.transforms.base import image_size, to_image
 
@@ -162,7 +163,7 @@ def renamed(folder: Path, suffix: str, other: str) -> CocoDataset:
     source = make_set(folder, suffix)
     for record in source.records:
         (folder / record.file_name).rename(folder / f"{record.image_id}.{other}")
-        record.file_name = f"{record.image_id}.{other}"
+    source.records.file_names = PackedText(f"{record.image_id}.{other}" for record in source.records)
     return source
 
 
@@ -254,12 +255,13 @@ def test_no_folder_for_temporary_files_is_refused_in_a_sentence(source, monkeypa
 
 
 def test_file_name_with_a_zero_byte_leaves_no_room(source):
-    source.records[0].file_name, source.records[0].size = "a\0b.jpg", None
+    source.records.file_names = PackedText(["a\0b.jpg", *list(source.records.file_names)[1:]])
+    source.records.sizes[0] = -1
     assert cache_for(source).bytes < cache_for(make_set(source.folder)).bytes
 
 
 def test_annotation_file_that_lies_asks_for_no_space(source):
-    source.records[0].size = (10**9, 10**9)
+    source.records.sizes[0] = 10**9
     assert cache_for(source).bytes < 10**6
 
 
@@ -379,6 +381,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from test_image_cache import make_set, pixels_of
 from rtmdet_lab.data.image_cache import cache_for
+from rtmdet_lab.data.records import PackedText
 from rtmdet_lab.data.reading import Reading, with_reading
 source = make_set(Path({folder!r}))
 kept = with_reading(source, Reading(None, cache_for(source)))

@@ -195,7 +195,7 @@ def test_validation_classes_are_matched_by_name(tmp_path):
     )
     train, val = open_data(config_of(tmp_path))
     assert train.classes == val.classes == ("wide", "tall")
-    assert [record.labels for record in val.records] == [[1], [0]]
+    assert [record.labels.tolist() for record in val.records] == [[1], [0]]
     assert val.category_ids == (4, 9)
 
 
