@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
+from rtmdet_lab.evaluation.average_precision import average_precision, mean_of_known
 from rtmdet_lab.evaluation.matching import (
-    RECALLS,
+    BENCHMARKS,
     ImagePair,
     Kind,
     Matches,
-    PairMatch,
-    average_precision,
-    join_matches,
-    match_pair,
+    candidates,
+    match_candidates,
     overlaps,
 )
 from rtmdet_lab.evaluation.matching import SIZES as AREAS
@@ -44,7 +44,8 @@ class Errors:
     """What every detection and every object is, at the foreground overlap. Rows follow the images, then their files.
 
     D detections: ``kinds`` index into ``KINDS``; ``objects`` is the row of the object concerned (found, doubled, confused or
-    poorly hit), -1 for background; ``ious`` the overlap with it, else the largest with anything.
+    poorly hit), -1 for background; ``ious`` the overlap with it, else the largest with anything that counts; ``nearest`` the
+    row of the object of any class it overlaps most, ignored or not, -1 where it overlaps none.
     G objects: ``touched`` is the largest overlap any detection of any class has with it, ``missed`` if none found it,
     ``found_by`` the row of the one that did, or -1.
     """
@@ -55,6 +56,7 @@ class Errors:
     kinds: np.ndarray
     objects: np.ndarray
     ious: np.ndarray
+    nearest: np.ndarray
     touched: np.ndarray
     missed: np.ndarray = field(init=False)
     found_by: np.ndarray = field(init=False)
@@ -88,7 +90,7 @@ class Errors:
         edges = [high for _, high in AREAS.values()][:-1]
         found, truth = (
             np.searchsorted(edges, np.concatenate([np.zeros(0), *(one.areas for one in side)]))
-            for side in ([pair.found for pair in self.pairs], [pair.truth for pair in self.pairs])
+            for side in ([pair.detections for pair in self.pairs], [pair.truth for pair in self.pairs])
         )
         rows = {name: np.bincount(found[self.kinds == kind], minlength=3) for kind, name in enumerate(KINDS)}
         return rows | {"missed": np.bincount(truth[self.missed], minlength=3)}
@@ -128,55 +130,57 @@ def find_errors(
     """
     if not 0 <= background < foreground <= 1:
         raise ValueError(f"background {background} and foreground {foreground} must be 0 <= background < foreground <= 1")
-    at = np.array([foreground])
-    parts: dict[str | None, list[PairMatch]] = {size: [] for size in (None, *SIZES)}
-    kinds, objects, ious, touched = [], [], [], []
-    start = 0
+    images, told = [], []
     for pair in pairs:
-        iou = overlaps(pair.found, pair.truth, kind)
-        for size, found in parts.items():
-            found.append(match_pair(pair, iou, kind, at, size))
-        matched, counted = (part[0] for part in parts[None][-1][2:4])
-        one = judge(pair, iou, matched, counted, foreground, background)
-        kinds.append(one[0])
-        objects.append(np.where(one[1] >= 0, one[1] + start, -1))
-        ious.append(one[2])
-        touched.append(iou.max(0, initial=0.0))
-        start += len(pair.truth)
-    joined = {size: join_matches(found, classes, kind, at) for size, found in parts.items()}
-    whole = joined.pop(None)
-    columns = [
-        np.concatenate([np.zeros(0, dtype), *rows])
-        for dtype, rows in ((int, kinds), (int, objects), (float, ious), (float, touched))
-    ]
-    return Errors(list(pairs), whole, joined, *columns)
+        iou = overlaps(pair.detections, pair.truth, kind)
+        images.append(candidates(pair.detections, pair.truth, kind, iou))
+        told.append(_explain(pair, iou, foreground, background))
+    ids = [pair.image_id for pair in pairs]
+    by_size = {size: match_candidates(images, ids, classes, kind, [foreground], size) for size in (None, *SIZES)}
+    matches = by_size.pop(None)
+    starts = np.cumsum([0, *(len(pair.truth) for pair in pairs)])
+    kinds = _joined([one.kinds for one in told], int)
+    objects, nearest = (
+        _joined([np.where(rows >= 0, rows + start, -1) for rows, start in zip(part, starts, strict=False)], int)
+        for part in ([one.objects for one in told], [one.nearest for one in told])
+    )
+    values = _joined([one.ious for one in told], float)
+    # What the matching says comes before what the overlaps alone do.
+    matched, counted = matches.matched[0], matches.counted[0]
+    kinds[(matched >= 0) & counted], kinds[~counted] = RIGHT, IGNORED
+    settled = (matched >= 0) | ~counted
+    objects[settled] = matched[settled]
+    values[matched >= 0] = matches.iou[0][matched >= 0]
+    touched = _joined([one.touched for one in told], float)
+    return Errors(list(pairs), matches, by_size, kinds, objects, values, nearest, touched)
 
 
-def judge(
-    pair: ImagePair,
-    iou: np.ndarray,
-    matched: np.ndarray,
-    counted: np.ndarray,
-    foreground: float = FOREGROUND,
-    background: float = BACKGROUND_IOU,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns kind (index into ``KINDS``), object concerned (-1: none) and overlap (D,) of one image's detections.
+def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *parts])
 
-    Args:
-        iou: (D, G).
-        matched, counted: (D,) at the foreground overlap, of :func:`~rtmdet_lab.evaluation.matching.match_pair`.
-    """
-    count = len(pair.found)
-    kinds = np.full(count, BACKGROUND)
+
+class _Explained(NamedTuple):
+    """What the overlaps of one image tell; rows are those of the image."""
+
+    kinds: np.ndarray  # (D,) index into ``KINDS``
+    objects: np.ndarray  # (D,) object concerned, -1: none
+    ious: np.ndarray  # (D,) with it
+    nearest: np.ndarray  # (D,) object overlapped most, -1: none
+    touched: np.ndarray  # (G,) largest overlap with any detection
+
+
+def _explain(pair: ImagePair, iou: np.ndarray, foreground: float, background: float) -> _Explained:
+    """Returns what each detection of an image is, should it match nothing, from its overlaps (D, G)."""
+    count = len(pair.detections)
+    kinds, objects, values = np.full(count, BACKGROUND), np.full(count, -1), np.zeros(count)
     if not iou.size:
-        kinds[~counted] = IGNORED
-        return kinds, np.full(count, -1), np.zeros(count)
+        return _Explained(kinds, objects, values, objects, iou.max(0, initial=0.0))
     # Crowds and difficult objects explain nothing: what lies on them does not count already.
     usable = np.where(pair.truth.ignore, -1.0, iou)
-    same = pair.found.labels[:, None] == pair.truth.labels
+    same = pair.detections.labels[:, None] == pair.truth.labels
     own, other = np.where(same, usable, -1.0), np.where(same, -1.0, usable)
     best_own, best_other = own.max(1), other.max(1)
-    objects, values = np.full(count, -1), usable.max(1).clip(0)
+    values = usable.max(1).clip(0)
     rules = (  # the last that holds wins
         (BOTH, best_other >= background, other),
         (LOCALIZATION, best_own >= background, own),
@@ -187,12 +191,8 @@ def judge(
         kinds[holds] = kind
         objects[holds] = table.argmax(1)[holds]
         values[holds] = table.max(1)[holds]
-    kinds[(matched >= 0) & counted], kinds[~counted] = RIGHT, IGNORED
-    settled = (matched >= 0) | ~counted
-    objects[settled] = matched[settled]
-    on = matched >= 0
-    values[on] = iou[on, matched[on]]
-    return kinds, objects, values
+    nearest = np.where(iou.max(1) > 0, iou.argmax(1), -1)
+    return _Explained(kinds, objects, values, nearest, iou.max(0))
 
 
 @dataclass(frozen=True)
@@ -205,11 +205,11 @@ class Costs:
     @property
     def total(self) -> float:
         """AP over the classes with objects."""
-        return _mean(self.ap)
+        return mean_of_known(self.ap)
 
     def gain(self, kind: str) -> float:
         """Returns the AP that an error kind costs."""
-        return _mean(self.mended[kind]) - self.total
+        return mean_of_known(self.mended[kind]) - self.total
 
 
 def error_costs(errors: Errors, size: str | None = None) -> Costs:
@@ -224,25 +224,28 @@ def error_costs(errors: Errors, size: str | None = None) -> Costs:
         size: "small", "medium" or "large": of these objects alone; None of all.
     """
     matches = errors.matches if size is None else errors.by_size[size]
-    labels, scores = matches.labels, matches.scores
-    right, counted, objects = matches.right[0], matches.counted[0], matches.objects
-    recalls = RECALLS[matches.kind]
+    labels, right, counted, objects = matches.labels, matches.right, matches.counted, matches.objects
+    recalls = BENCHMARKS[matches.kind].recalls
+
+    def ap(labels: np.ndarray, right: np.ndarray, counted: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        return average_precision(labels, matches.scores, right, counted, objects, recalls)[0]
+
     mended = {}
     for kind, name in enumerate(KINDS[1:6], start=1):
         new_labels, new_right, new_counted = labels.copy(), right.copy(), counted.copy()
         rows = np.flatnonzero(errors.kinds == kind)
-        new_counted[rows] = False
+        new_counted[0, rows] = False
         if kind in (CLASS, LOCALIZATION):
             rows = _takers(errors, rows, matches)
             new_labels[rows] = matches.truth_labels[errors.objects[rows]]
-            new_right[rows] = new_counted[rows] = True
-        mended[name] = average_precision(new_labels, scores, new_right, new_counted, objects, recalls)
+            new_right[0, rows] = new_counted[0, rows] = True
+        mended[name] = ap(new_labels, new_right, new_counted, objects)
     covered = np.zeros(len(matches.truth_labels), dtype=bool)
     covered[errors.objects[np.isin(errors.kinds, (CLASS, LOCALIZATION))]] = True
     gone = errors.missed & ~covered & ~matches.ignored
     fewer = objects - np.bincount(matches.truth_labels[gone], minlength=len(objects))
-    mended["missed"] = average_precision(labels, scores, right, counted, fewer, recalls)
-    return Costs(average_precision(labels, scores, right, counted, objects, recalls), mended)
+    mended["missed"] = ap(labels, right, counted, fewer)
+    return Costs(ap(labels, right, counted, objects), mended)
 
 
 def _takers(errors: Errors, rows: np.ndarray, matches: Matches) -> np.ndarray:
@@ -251,11 +254,6 @@ def _takers(errors: Errors, rows: np.ndarray, matches: Matches) -> np.ndarray:
     rows = rows[(errors.found_by[concerned] < 0) & ~matches.ignored[concerned]]
     rows = rows[np.argsort(-matches.scores[rows], kind="stable")]
     return rows[np.sort(np.unique(errors.objects[rows], return_index=True)[1])]
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
 
 
 def disagreements(first: Errors, second: Errors) -> tuple[np.ndarray, np.ndarray]:

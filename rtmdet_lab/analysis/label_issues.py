@@ -17,7 +17,7 @@ import torch
 from rtmdet_lab.analysis.corrections import Correction
 from rtmdet_lab.analysis.errors import BACKGROUND, BACKGROUND_IOU, CLASS, FOREGROUND, LOCALIZATION, Errors
 from rtmdet_lab.core.errors import SettingError
-from rtmdet_lab.evaluation.matching import Objects, overlaps
+from rtmdet_lab.evaluation.matching import overlaps
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 LABEL_ISSUES = ("missing label", "wrong class", "poor box", "nothing there")
@@ -52,13 +52,13 @@ def find_label_issues(errors: Errors, least_score: float = 0.5) -> list[LabelIss
     """
     if not 0 <= least_score <= 1:
         raise ValueError(f"least score is {least_score}, but must be in [0, 1]")
-    found = [
+    issues = [
         *_missing_labels(errors, least_score),
         *_contradicted(errors, CLASS, "wrong class", least_score),
         *_contradicted(errors, LOCALIZATION, "poor box", least_score),
         *_nothing_there(errors),
     ]
-    return sorted(found, key=lambda one: (-one.suspicion, one.image, LABEL_ISSUES.index(one.kind)))
+    return sorted(issues, key=lambda issue: (-issue.suspicion, issue.image, LABEL_ISSUES.index(issue.kind)))
 
 
 def _missing_labels(errors: Errors, least_score: float) -> list[LabelIssue]:
@@ -76,9 +76,7 @@ def _missing_labels(errors: Errors, least_score: float) -> list[LabelIssue]:
 
 def _without_doubles(errors: Errors, image: int, rows: np.ndarray) -> list[bool]:
     """Returns which of an image's detections, best first, overlap none before them by half: one thing, one label issue."""
-    found = errors.pairs[image].found
-    masks = None if found.masks is None else [found.masks[row] for row in rows]
-    some = Objects(found.boxes[rows], found.labels[rows], masks=masks, areas=found.areas[rows])
+    some = errors.pairs[image].detections.shapes(rows)
     iou = overlaps(some, some, errors.matches.kind)
     alone: list[bool] = []
     for number in range(len(rows)):
@@ -94,7 +92,7 @@ def _contradicted(errors: Errors, kind: int, name: str, least_score: float) -> l
     suspicion = matches.scores[rows] * weight
     order = np.argsort(-suspicion, kind="stable")
     firsts = order[np.sort(np.unique(errors.objects[rows[order]], return_index=True)[1])]  # one label issue per object
-    return [_label_issue(errors, name, suspicion[one], errors.objects[rows[one]], rows[one]) for one in firsts]
+    return [_label_issue(errors, name, suspicion[place], errors.objects[rows[place]], rows[place]) for place in firsts]
 
 
 def _nothing_there(errors: Errors) -> list[LabelIssue]:
@@ -104,20 +102,20 @@ def _nothing_there(errors: Errors) -> list[LabelIssue]:
     recall = (hits / total)[matches.truth_labels] if len(total) else np.zeros(0)
     rows = np.flatnonzero(errors.missed & (errors.touched < BACKGROUND_IOU))
     issues = [_label_issue(errors, "nothing there", recall[row] * (1 - errors.touched[row]), row, None) for row in rows]
-    return [one for one in issues if one.suspicion > 0]
+    return [issue for issue in issues if issue.suspicion > 0]
 
 
 def _label_issue(errors: Errors, kind: str, suspicion: float, target: int | None, detection: int | None) -> LabelIssue:
     matches = errors.matches
     image = int(matches.image[detection] if detection is not None else matches.truth_image[target])
-    found, truth = errors.rows_of(image)
+    detections, truth = errors.rows_of(image)
     return LabelIssue(
         kind,
         float(suspicion),
         image,
         errors.pairs[image].image_id,
         None if target is None else int(target) - truth.start,
-        None if detection is None else int(detection) - found.start,
+        None if detection is None else int(detection) - detections.start,
         None if target is None else matches.classes[matches.truth_labels[target]],
         None if detection is None else matches.classes[matches.labels[detection]],
     )
@@ -142,17 +140,17 @@ def correction_of(errors: Errors, issue: LabelIssue) -> Correction:
         return Correction(issue.image_id, target, drop=True)
     if issue.kind == "wrong class":
         return Correction(issue.image_id, target, label=issue.detected)
-    row, found = issue.detection, pair.found
-    shape: dict[str, Any] = {"box": found.boxes[row].tolist()}
+    row, detections = issue.detection, pair.detections
+    shape: dict[str, Any] = {"box": detections.boxes[row].tolist()}
     if errors.matches.kind == "rotated":
-        shape = {"box": rboxes_to_quads(torch.from_numpy(found.boxes[row : row + 1])).flatten().tolist()}
-    elif found.masks is not None:
-        counts = found.masks[row]["counts"]
-        outline = {
-            "size": list(found.masks[row]["size"]),
+        shape = {"box": rboxes_to_quads(torch.from_numpy(detections.boxes[row : row + 1])).flatten().tolist()}
+    elif detections.masks is not None:
+        counts = detections.masks[row]["counts"]
+        run_lengths = {
+            "size": list(detections.masks[row]["size"]),
             "counts": counts.decode() if isinstance(counts, bytes) else counts,
         }
-        shape |= {"segmentation": outline, "area": float(found.areas[row])}
+        shape |= {"segmentation": run_lengths, "area": float(detections.areas[row])}
     return Correction(issue.image_id, target, label=issue.detected if target is None else None, **shape)
 
 

@@ -19,8 +19,9 @@ import numpy as np
 from rtmdet_lab.analysis.errors import KINDS
 from rtmdet_lab.browse.database import lock_path, open_database, staying_open
 from rtmdet_lab.browse.labels import NUMBER, field_document, label_documents, list_name, plain
+from rtmdet_lab.browse.match_results import KIND, wrong_rows
 from rtmdet_lab.browse.saved_views import save_views
-from rtmdet_lab.browse.source import KIND, Source, digest_of, wrong_rows
+from rtmdet_lab.browse.source import Source, digest_of
 from rtmdet_lab.browse.tile_links import window_fields
 from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.core.locking import locked
@@ -231,18 +232,18 @@ def _update(source: Source, number: int, field: str, old: Mapping[str, Any], kee
     truth = label_documents(
         pair.truth, pair.size, source.classes, {**rows.truth, **told}, tags, label_key(source, pair.image_id, TRUTH)
     )
-    tags = [[kind] for kind in rows.found[KIND]]
+    tags = [[kind] for kind in rows.detections[KIND]]
     key = label_key(source, pair.image_id, field)
-    found = label_documents(pair.found, pair.size, source.classes, rows.found, tags, key)
+    detected = label_documents(pair.detections, pair.size, source.classes, rows.detections, tags, key)
     before = (old.get(TRUTH) or {}).get(listed) if keep_truth else None
     earlier = (old.get(field) or {}).get(listed) if keep_run else None
     wrong = wrong_rows(rows)
     values = {
         TRUTH: field_document(_merged(before, truth, {*rows.truth, *told}, {tag}), source.rotated),
-        field: field_document(_merged(earlier, found, set(rows.found), set(KINDS)), source.rotated),
+        field: field_document(_merged(earlier, detected, set(rows.detections), set(KINDS)), source.rotated),
         f"{field}_missed": int(rows.missed.sum()),
         f"{field}_wrong": int(wrong.sum()),
-        f"{field}_mistakes": float(rows.missed.sum() + np.asarray(pair.found.scores)[wrong].sum()),
+        f"{field}_mistakes": float(rows.missed.sum() + np.asarray(pair.detections.scores)[wrong].sum()),
         "last_modified_at": datetime.datetime.now(datetime.UTC),
     }
     return UpdateOne({"_id": old["_id"]}, {"$set": values})
@@ -289,7 +290,7 @@ def _declare(fiftyone: Any, dataset: Any, source: Source, field: str) -> None:
     types = {bool: fiftyone.BooleanField, int: fiftyone.IntField, float: fiftyone.FloatField, str: fiftyone.StringField}
     columns = {
         TRUTH: ["truth", {NUMBER: int, f"missed_{field}": bool}],
-        field: ["found", {NUMBER: int, "confidence": float}],
+        field: ["detections", {NUMBER: int, "confidence": float}],
     }
     for name, (side, wanted) in columns.items():
         if name not in known:

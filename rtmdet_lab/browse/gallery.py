@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rtmdet_lab.browse.labels import list_name
-from rtmdet_lab.browse.source import KIND
+from rtmdet_lab.browse.match_results import KIND
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.geometry.rotated import quads_to_rboxes
 from rtmdet_lab.viz.draw import MASK_OPACITY, add_box, class_color, gallery, show_image, to_rgb_array

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.browse.source import Columns
+from rtmdet_lab.browse.match_results import Columns
 from rtmdet_lab.evaluation.matching import Objects
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.browse.match_results import judge
 from rtmdet_lab.browse.source import Source
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import DataConfig
@@ -84,10 +83,8 @@ def read_predictions(
         raise DataError(f"results file {predictions}: a {type(results).__name__}, but a list of detections is needed")
     read = _read_rotated if annotations.is_dir() else _read_coco
     pairs, names, kind, left_out = read(results, predictions, images, annotations, classes)
-    rows = [judge(pair, kind) for pair in pairs]
-    return Source(
-        name or predictions.stem, data_name(annotations), annotations, predictions, pairs, rows, names, kind, left_out
-    )
+    run = name or predictions.stem
+    return Source(run, data_name(annotations), annotations, predictions, pairs, names, kind, left_out)
 
 
 def data_name(annotations: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rtmdet_lab.browse.labels import list_name
-from rtmdet_lab.browse.source import KIND
+from rtmdet_lab.browse.match_results import KIND
 
 TRUTH = "ground_truth"
 ALL = "all images"  # the view the App opens with

@@ -45,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from rtmdet_lab.analysis.errors import find_errors
     from rtmdet_lab.analysis.label_issues import find_label_issues
     from rtmdet_lab.browse.app import SHARED, address_of, asks_for_password, choose_port, launch
     from rtmdet_lab.browse.dataset import put
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     for source in sources:
         if sys.stderr.isatty():
             say(f"looking for label issues with {source.name}", file=sys.stderr)
-        save_label_issues(dataset, source, find_label_issues(find_errors(source.pairs, source.classes, source.kind)))
+        save_label_issues(dataset, source, find_label_issues(source.errors))
     rows = [_counts(source) for source in sources]
     say(f"data set {dataset.name!r}: {len(dataset)} images")
     print_table(rows)
@@ -102,9 +101,9 @@ def _counts(source: Source) -> dict[str, object]:
     from collections import Counter
 
     from rtmdet_lab.analysis.errors import KINDS
-    from rtmdet_lab.browse.source import KIND
+    from rtmdet_lab.browse.match_results import KIND
 
-    kinds = Counter(kind for rows in source.rows for kind in rows.found[KIND])
+    kinds = Counter(kind for rows in source.rows for kind in rows.detections[KIND])
     missed = sum(int(rows.missed.sum()) for rows in source.rows)
     objects = sum(len(pair.truth) for pair in source.pairs)
     return {"run": source.name, "objects": objects, "missed": missed, **{kind: kinds[kind] for kind in KINDS}}

@@ -14,7 +14,8 @@ import numpy as np
 from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.evaluation.coco_files import read_results, read_truth
-from rtmdet_lab.evaluation.coco_scores import run_coco_eval, score_coco
+from rtmdet_lab.evaluation.coco_scores import coco_pairs, score_coco
+from rtmdet_lab.evaluation.matching import BENCHMARKS, Kind, Matches, match_images
 from rtmdet_lab.geometry.boxes import xyxy_to_xywh
 from rtmdet_lab.geometry.masks import encode_masks
 
@@ -105,24 +106,17 @@ class CocoEvaluator:
 
         Of two images with the same share, the one with more objects comes first; images without objects are left out.
         """
-        scored = self.detailed()
-        threshold = int(np.argmin(np.abs(scored.params.iouThrs - iou)))
-        found: dict[int, list[int]] = {}
-        for one in scored.evalImgs:
-            if one is None or one["aRng"] != scored.params.areaRng[0]:
-                continue
-            counted = ~np.asarray(one["gtIgnore"], dtype=bool)
-            matched = np.asarray(one["gtMatches"])[threshold] > 0
-            tally = found.setdefault(one["image_id"], [0, 0])
-            tally[0] += int((matched & counted).sum())
-            tally[1] += int(counted.sum())
-        number = {image["id"]: index for index, image in enumerate(self.images)}
-        shares = [(number[image_id], hit / total, total) for image_id, (hit, total) in found.items() if total]
-        return [(index, share) for index, share, _ in sorted(shares, key=lambda row: (row[1], -row[2], row[0]))]
+        thresholds = BENCHMARKS[self.kind].thresholds
+        nearest = thresholds[[np.argmin(np.abs(thresholds - iou))]]
+        pairs = {pair.image_id: pair for pair in coco_pairs(self._truth(), self.results, self.kind)}
+        in_order = [pairs[image["id"]] for image in self.images]
+        return match_images(in_order, list(self._ids_and_names().values()), self.kind, nearest).recall_by_image()
 
-    def detailed(self, kind: str | None = None) -> Any:
-        """Returns pycocotools' ``COCOeval``, which knows every match; slower than what gives the numbers."""
-        return run_coco_eval(self._truth(), self.results, kind or self.kind)
+    def matches(self, kind: Kind | None = None) -> Matches:
+        """Returns what every detection matched, in the order of the images' ids."""
+        names = [name for _, name in sorted(self._ids_and_names().items())]
+        kind = kind or self.kind
+        return match_images(coco_pairs(self._truth(), self.results, kind), names, kind)
 
     def _ids_and_names(self) -> dict[int, str]:
         labels = {one["category_id"] for one in self.annotations} | {one["category_id"] for one in self.results}

@@ -1,6 +1,7 @@
 """Two engines for COCO's numbers: hotcoco, and pycocotools, whose numbers it repeats at a fraction of the time.
 
-pycocotools is the reference, takes what hotcoco cannot, and alone tells every match.
+pycocotools is the reference and takes what hotcoco cannot. Matches are told by :mod:`rtmdet_lab.evaluation.matching`, which
+takes what :func:`coco_pairs` returns.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
+
+from rtmdet_lab.evaluation.matching import ImagePair, Kind, Objects
 
 # By kind. Masks are sized by their pixels: of a result that has a box, too, pycocotools would take the box's area.
 _UNREAD = {"bbox": "segmentation", "segm": "bbox"}
@@ -39,7 +43,7 @@ class Scores:
 
 
 def score_coco(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str, engine: str | None = None) -> Any:
-    """Returns the scores of COCO results: :class:`Scores`, or pycocotools' own object, which has the same and the matches.
+    """Returns the scores of COCO results: :class:`Scores`, or pycocotools' own object, which has the same.
 
     Args:
         engine: "hotcoco", "pycocotools", or None for the faster one that is there and can take the data.
@@ -85,7 +89,7 @@ def _copied(results: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str
 
 
 def run_coco_eval(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: str) -> Any:
-    """Returns a pycocotools ``COCOeval``, which knows every match, evaluated, accumulated and summarized without prints."""
+    """Returns a pycocotools ``COCOeval``, evaluated, accumulated and summarized without prints."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -101,3 +105,39 @@ def run_coco_eval(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
         scored.accumulate()
         scored.summarize()
     return scored
+
+
+def coco_pairs(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], kind: Kind) -> list[ImagePair]:
+    """Returns COCO ground truth and results image by image, in the order of their ids; label i is the i-th category id."""
+    label_of = {category: label for label, category in enumerate(sorted(one["id"] for one in truth["categories"]))}
+    annotated: dict[Any, list[Mapping[str, Any]]] = {image["id"]: [] for image in truth["images"]}
+    detected: dict[Any, list[Mapping[str, Any]]] = {image["id"]: [] for image in truth["images"]}
+    for rows, by_image in ((truth["annotations"], annotated), (results, detected)):
+        for row in rows:
+            by_image[row["image_id"]].append(row)
+    pairs = []
+    for image in sorted(truth["images"], key=lambda image: image["id"]):
+        size = (image.get("height"), image.get("width"))
+        objects = _objects(annotated[image["id"]], label_of, kind, size)
+        objects.ignore = np.array([bool(row["iscrowd"]) for row in annotated[image["id"]]], dtype=bool)
+        objects.areas = np.array([row["area"] for row in annotated[image["id"]]], dtype=np.float64)
+        detections = _objects(detected[image["id"]], label_of, kind, size)
+        detections.scores = np.array([row["score"] for row in detected[image["id"]]], dtype=np.float64)
+        pairs.append(ImagePair(image["id"], image.get("file_name"), size, objects, detections))
+    return pairs
+
+
+def _objects(rows: Sequence[Mapping[str, Any]], label_of: Mapping[Any, int], kind: Kind, size: tuple[int, int]) -> Objects:
+    labels = np.array([label_of[row["category_id"]] for row in rows], dtype=np.int64)
+    if kind == "segm":
+        masks = [_run_lengths(row["segmentation"], size) for row in rows]
+        return Objects(np.asarray(coco_mask.toBbox(masks)).reshape(-1, 4), labels, masks=masks)
+    return Objects(np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4), labels)
+
+
+def _run_lengths(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Returns compressed run lengths of a COCO segmentation: polygons, or run lengths, compressed or not."""
+    if isinstance(segmentation, Mapping):
+        compressed = not isinstance(segmentation["counts"], list)
+        return dict(segmentation) if compressed else coco_mask.frPyObjects(segmentation, *size)
+    return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))

@@ -12,7 +12,7 @@ import itertools
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,12 @@ from rtmdet_lab.core.errors import DataError, did_you_mean
 from rtmdet_lab.core.escaping import for_file_name
 from rtmdet_lab.core.outputs import write_output
 from rtmdet_lab.core.structures import Detections, Targets
+from rtmdet_lab.evaluation.average_precision import mean_of_known
 from rtmdet_lab.evaluation.dota_files import to_rotated_results
-from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
+from rtmdet_lab.evaluation.matching import Candidates, Matches, Objects, candidates, match_candidates
+from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 METRICS = ("AP", "AP50", "AP75")
-IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-
-
-class _Matches(NamedTuple):
-    """Detections and objects of one class on one image; D detections, best first."""
-
-    scores: np.ndarray  # (D,)
-    overlaps: np.ndarray  # (D,) IoU with the object it overlaps most, -1 where there is none
-    objects: np.ndarray  # (D,) which one
-    difficult: np.ndarray  # (G,) bool per object
 
 
 def evaluate_dota(
@@ -60,12 +52,10 @@ def evaluate_dota(
         ValueError: boxes that are not oriented, a label out of range, or lengths that differ without image ids.
     """
     pairs = _paired(detections, targets)
-    matches: list[list[_Matches]] = [[] for _ in range(num_classes)]
-    for found, truth in pairs:
-        for label, one in _match(found, truth, num_classes).items():
-            matches[label].append(one)
-    ap = [_average_precision(one, iou_threshold, use_07_metric) for one in matches]
-    return {"mAP": _mean(ap), "AP": ap}
+    images = [_candidates(found, truth, num_classes) for found, truth in pairs]
+    matches = match_candidates(images, range(len(images)), [""] * num_classes, "rotated", [iou_threshold])
+    ap = matches.average_precision(area=not use_07_metric)[0]
+    return {"mAP": mean_of_known(ap), "AP": ap.tolist()}
 
 
 def _paired(detections: Sequence[Detections], targets: Sequence[Targets]) -> list[tuple[Detections | None, Targets]]:
@@ -91,9 +81,9 @@ def _paired(detections: Sequence[Detections], targets: Sequence[Targets]) -> lis
     return [(found.get(name), one) for name, one in truth.items()]
 
 
-def _match(found: Detections | None, truth: Targets, num_classes: int) -> dict[int, _Matches]:
-    """Returns, for each class that occurs on an image, whom its detections overlap."""
-    for record in (found, truth):
+def _candidates(detections: Detections | None, truth: Targets, num_classes: int) -> Candidates:
+    """Returns what matching needs of an image, after a check of its boxes and labels."""
+    for record in (detections, truth):
         if record is None:
             continue
         if record.boxes.shape[-1] != 5:
@@ -106,73 +96,13 @@ def _match(found: Detections | None, truth: Targets, num_classes: int) -> dict[i
         raise DataError(
             f"object number {bad[0] + 1} of {name} has box {truth.boxes[bad[0]].tolist()}: five finite numbers are needed"
         )
-    labels = set(truth.labels.tolist()) | (set(found.labels.tolist()) if found is not None else set())
-    difficult = np.zeros(len(truth), dtype=bool) if truth.ignore is None else truth.ignore.cpu().numpy()
-    matches = {}
-    for label in sorted(labels):
-        mine = np.flatnonzero((truth.labels == label).cpu().numpy())
-        mine = mine[np.argsort(difficult[mine], kind="stable")]  # of equal overlaps, an object that counts comes first
-        scores = overlaps = np.zeros(0, dtype=np.float32)
-        objects = np.zeros(0, dtype=np.int64)
-        if found is not None:
-            of_class = found[found.labels == label]
-            scores = of_class.scores.cpu().numpy()
-            order = np.argsort(-scores, kind="stable")
-            scores = scores[order]
-            overlaps, objects = np.full(len(scores), -1, dtype=np.float32), np.zeros(len(scores), dtype=np.int64)
-            if len(scores) and len(mine):
-                iou = rotated_iou(of_class.boxes.cpu().float(), truth.boxes[mine].cpu().float()).numpy()[order]
-                overlaps, objects = iou.max(1), iou.argmax(1)
-        matches[label] = _Matches(scores, overlaps, objects, difficult[mine])
-    return matches
-
-
-def answers(one: _Matches, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which detections of an image are right and which count at all, (D,) bool each."""
-    hit = one.overlaps >= threshold
-    if not hit.any():
-        return hit, ~hit
-    first = np.zeros(len(hit), dtype=bool)  # detections come best first, and only the first of an object is right
-    first[np.flatnonzero(hit)[np.unique(one.objects[hit], return_index=True)[1]]] = True
-    easy = hit & ~one.difficult[one.objects]
-    return first & easy, ~hit | easy
-
-
-def _curve(matches: Sequence[_Matches], threshold: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns recall after each detection of one class over all images, best first, and the best precision at that recall or
-    a larger one; None without objects."""
-    total = sum(int((~one.difficult).sum()) for one in matches)
-    if total == 0:
-        return None
-    right, counts = zip(*(answers(one, threshold) for one in matches), strict=True)
-    kept = np.concatenate(counts)
-    order = np.argsort(-np.concatenate([one.scores for one in matches])[kept], kind="stable")
-    true = np.cumsum(np.concatenate(right)[kept][order])
-    precision = true / np.arange(1, len(true) + 1)
-    return true / total, np.maximum.accumulate(precision[::-1])[::-1]
-
-
-def _average_precision(matches: Sequence[_Matches], threshold: float, use_07_metric: bool) -> float:
-    """Returns the average precision of one class over all images; NaN without objects."""
-    curve = _curve(matches, threshold)
-    if curve is None:
-        return float("nan")
-    recall, envelope = curve
-    if use_07_metric:
-        # np.arange as in the published code: its 0.3 is a hair over the recall 3 / 10, which therefore does not reach it.
-        return float(_precision_at(np.arange(0, 1 + 1e-3, 0.1), recall, envelope).mean())
-    return float((np.diff(recall, prepend=0.0) * envelope).sum())
-
-
-def _precision_at(recalls: np.ndarray, recall: np.ndarray, envelope: np.ndarray) -> np.ndarray:
-    """Returns the best precision at each of ``recalls`` or a larger one; 0 where it is never reached."""
-    at = np.searchsorted(recall, recalls, side="left")
-    return np.append(envelope, 0.0)[np.minimum(at, len(envelope))]
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+    ignore = None if truth.ignore is None else truth.ignore.cpu().numpy()
+    objects = Objects(truth.boxes.cpu().float().numpy(), truth.labels.cpu().numpy(), ignore=ignore)
+    if detections is None:
+        none = np.zeros(0)
+        return candidates(Objects(np.zeros((0, 5), np.float32), none.astype(np.int64), none), objects, "rotated")
+    boxes, labels = detections.boxes.cpu().float().numpy(), detections.labels.cpu().numpy()
+    return candidates(Objects(boxes, labels, detections.scores.cpu().numpy()), objects, "rotated")
 
 
 class DotaEvaluator:
@@ -186,29 +116,29 @@ class DotaEvaluator:
     def __init__(self, classes: Sequence[str], use_07_metric: bool = True) -> None:
         self.classes = list(classes)
         self.use_07_metric = use_07_metric
-        self.images: dict[Any, dict[int, _Matches]] = {}
+        self.images: dict[Any, Candidates] = {}
         self.results: dict[Any, list[dict[str, Any]]] = {}  # detections by image, as they go into a file
-        self._ap: dict[bool, np.ndarray] = {}
+        self._matched: Matches | None = None
 
     def add(self, detections: Sequence[Detections], targets: Sequence[Targets]) -> None:
         """Adds the images of one batch; boxes (N, 5) of both are in original pixels. An image counts once."""
-        self._ap = {}
+        self._matched = None
         for found, truth in zip(detections, targets, strict=True):
             image_id = truth.meta.image_id if truth.meta is not None else None
             number = ("number", len(self.images)) if image_id is None else image_id
             if found.meta is not None and found.meta.image_id is not None and found.meta.image_id != image_id:
                 raise DataError(f"detections of image {found.meta.image_id!r} were given with the objects of {image_id!r}")
             if number not in self.images:
-                self.images[number] = _match(found, truth, len(self.classes))
+                self.images[number] = _candidates(found, truth, len(self.classes))
                 self.results[number] = to_rotated_results(found, image_id, self.classes)
 
-    def state(self) -> tuple[dict[Any, dict[int, _Matches]], dict[Any, list[dict[str, Any]]]]:
+    def state(self) -> tuple[dict[Any, Candidates], dict[Any, list[dict[str, Any]]]]:
         """Returns what was collected, to be gathered from several processes."""
         return self.images, self.results
 
-    def merge(self, states: Sequence[tuple[dict[Any, dict[int, _Matches]], dict[Any, list[dict[str, Any]]]]]) -> None:
+    def merge(self, states: Sequence[tuple[dict[Any, Candidates], dict[Any, list[dict[str, Any]]]]]) -> None:
         """Takes the union of several processes' states; an image that two processes saw counts once."""
-        self._ap = {}
+        self._matched = None
         self.images, self.results = {}, {}
         # One of each in turn, as they were dealt out: among equal scores the order of the images counts.
         for turn in itertools.zip_longest(*(images for images, _ in states)):
@@ -222,20 +152,21 @@ class DotaEvaluator:
         Args:
             use_07_metric: None takes the evaluator's own.
         """
-        ap = self._scored(use_07_metric)
-        values = {"AP": _mean([_mean(row) for row in ap]), "AP50": _mean(ap[0]), "AP75": _mean(ap[5])}
+        ap = self._average_precision(use_07_metric)
+        values = {"AP": mean_of_known([mean_of_known(row) for row in ap])}
+        values |= {"AP50": mean_of_known(ap[0]), "AP75": mean_of_known(ap[5])}
         return {name: -1.0 if np.isnan(value) else value for name, value in values.items()}
 
     def per_class(self) -> list[dict[str, Any]]:
         """Returns one row per class: name, AP, AP50, AP75 and the number of objects that count; NaN without objects."""
-        ap = self._scored()
+        ap, objects = self._average_precision(), self.matches().objects
         return [
             {
                 "class": name,
-                "AP": _mean(ap[:, label]),
+                "AP": mean_of_known(ap[:, label]),
                 "AP50": float(ap[0, label]),
                 "AP75": float(ap[5, label]),
-                "objects": sum(int((~one.difficult).sum()) for one in self._of(label)),
+                "objects": int(objects[label]),
             }
             for label, name in enumerate(self.classes)
         ]
@@ -243,37 +174,30 @@ class DotaEvaluator:
     def precision_recall(self, iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
         """Returns recall (101,) and precision (101, C) at one IoU threshold; NaN for classes without objects."""
         recalls = np.linspace(0, 1, 101)
-        precision = np.full((len(recalls), len(self.classes)), np.nan)
-        for label in range(len(self.classes)):
-            curve = _curve(self._of(label), iou)
-            if curve is not None:
-                precision[:, label] = _precision_at(recalls, *curve)
-        return recalls, precision
+        curves = self.matches([iou]).curves()
+        columns = [np.full(len(recalls), np.nan) if curve is None else curve.at(recalls) for curve in curves]
+        return recalls, np.array(columns).reshape(-1, len(recalls)).T
 
     def recall_by_image(self, iou: float = 0.5) -> list[tuple[int, float]]:
         """Returns (number of the image in the order it was added, share of its objects found), worst first.
 
         Of two images with the same share, the one with more objects comes first; images without objects are left out.
         """
-        shares = []
-        for number, matches in enumerate(self.images.values()):
-            total = sum(int((~one.difficult).sum()) for one in matches.values())
-            hits = sum(int(answers(one, iou)[0].sum()) for one in matches.values())
-            if total:
-                shares.append((number, hits / total, total))
-        return [(number, share) for number, share, _ in sorted(shares, key=lambda row: (row[1], -row[2], row[0]))]
+        return self.matches([iou]).recall_by_image()
 
-    def _of(self, label: int) -> list[_Matches]:
-        return [matches[label] for matches in self.images.values() if label in matches]
+    def matches(self, thresholds: Sequence[float] | None = None) -> Matches:
+        """Returns what every detection matched, by default at the ten overlaps that are scored."""
+        if thresholds is None and self._matched is not None:
+            return self._matched
+        images = list(self.images.values())
+        matches = match_candidates(images, list(self.images), self.classes, "rotated", thresholds)
+        if thresholds is None:
+            self._matched = matches
+        return matches
 
-    def _scored(self, use_07_metric: bool | None = None) -> np.ndarray:
+    def _average_precision(self, use_07_metric: bool | None = None) -> np.ndarray:
         """Returns AP per overlap and class, (10, C)."""
-        old = self.use_07_metric if use_07_metric is None else use_07_metric
-        if old not in self._ap:
-            classes = range(len(self.classes))
-            rows = [[_average_precision(self._of(one), at, old) for one in classes] for at in IOU_THRESHOLDS]
-            self._ap[old] = np.array(rows).reshape(len(IOU_THRESHOLDS), len(self.classes))
-        return self._ap[old]
+        return self.matches().average_precision(area=not (self.use_07_metric if use_07_metric is None else use_07_metric))
 
 
 def write_submission(detections: Sequence[Detections], classes: Sequence[str], path: str | Path) -> Path:

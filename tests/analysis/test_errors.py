@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from rtmdet_lab.analysis.errors import FIXED, KINDS, disagreements, error_costs, find_errors
-from rtmdet_lab.evaluation.coco import run_coco_eval
+from rtmdet_lab.evaluation.coco_scores import run_coco_eval
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
 
 SIZE = (120, 160)
@@ -104,7 +104,7 @@ def oracle_ap50(pairs: list[ImagePair]) -> float:
         for box, label, crowd in zip(one.truth.boxes, one.truth.labels, one.truth.ignore, strict=True):
             entry = {"id": len(annotations) + 1, "image_id": one.image_id, "category_id": int(label), "iscrowd": int(crowd)}
             annotations.append({**entry, "bbox": box.tolist(), "area": float(box[2] * box[3])})
-        for box, label, score in zip(one.found.boxes, one.found.labels, one.found.scores, strict=True):
+        for box, label, score in zip(one.detections.boxes, one.detections.labels, one.detections.scores, strict=True):
             entry = {"image_id": one.image_id, "category_id": int(label), "score": float(score)}
             results.append({**entry, "bbox": box.tolist()})
     truth = {
@@ -135,7 +135,7 @@ def mended(errors, kind: str) -> list[ImagePair]:
     result = []
     for number, pair in enumerate(errors.pairs):
         found, truth = errors.rows_of(number)
-        boxes, labels = pair.found.boxes.copy(), pair.found.labels.copy()
+        boxes, labels = pair.detections.boxes.copy(), pair.detections.labels.copy()
         for row in range(found.start, found.stop):
             if row in moved:
                 boxes[row - found.start] = pair.truth.boxes[moved[row] - truth.start]
@@ -152,7 +152,7 @@ def mended(errors, kind: str) -> list[ImagePair]:
                 None,
                 SIZE,
                 objects("bbox", pair.truth.boxes[left], pair.truth.labels[left], ignore=pair.truth.ignore[left]),
-                objects("bbox", boxes[keep], labels[keep], pair.found.scores[keep]),
+                objects("bbox", boxes[keep], labels[keep], pair.detections.scores[keep]),
             )
         )
     return result

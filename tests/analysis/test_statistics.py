@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from rtmdet_lab.analysis import statistics
 from rtmdet_lab.analysis.statistics import (
     Difference,
-    coco_matches,
     compare_runs,
     compare_values,
-    dota_matches,
     draw_images,
     seed_interval,
     verdict,
 )
 from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
+from rtmdet_lab.evaluation import average_precision
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 
@@ -56,8 +54,11 @@ def evaluator_of(scenes, kind):
 
 
 def matches_of(scenes, kind):
-    evaluator = evaluator_of(scenes, kind)
-    return dota_matches(evaluator) if kind == "rotated" else coco_matches(evaluator.detailed())
+    return evaluator_of(scenes, kind).matches()
+
+
+def precision_of(scenes, kind):
+    return matches_of(scenes, kind).drawn_precision()
 
 
 def renamed(pair, number):
@@ -74,7 +75,7 @@ def test_every_image_once_is_the_score_of_the_evaluation(kind, seed):
     scenes = [scene(rng, index, 2.0 + seed, kind == "rotated", ties=True) for index in range(25)]
     expected = evaluator_of(scenes, kind).summary()["AP"]
     assert 0.02 < expected < 0.98
-    found = matches_of(scenes, kind).average_precision(np.ones((1, 25)))
+    found = precision_of(scenes, kind).average_precision(np.ones((1, 25)))
     assert found[0] == pytest.approx(expected, abs=1e-6)
 
 
@@ -82,7 +83,7 @@ def test_every_image_once_is_the_score_of_the_evaluation(kind, seed):
 def test_a_draw_is_the_score_of_the_set_with_images_left_out_and_repeated(kind):
     rng = np.random.default_rng(7)
     scenes = [scene(rng, index, 3.0, kind == "rotated") for index in range(15)]
-    matches = matches_of(scenes, kind)
+    matches = precision_of(scenes, kind)
     weights = draw_images(15, 6, seed=3)
     for row, found in zip(weights, matches.average_precision(weights), strict=True):
         drawn = [scenes[index] for index in range(15) for _ in range(int(row[index]))]
@@ -93,11 +94,11 @@ def test_a_draw_is_the_score_of_the_set_with_images_left_out_and_repeated(kind):
 @pytest.mark.parametrize("kind", ["bbox", "rotated"])
 def test_draws_are_scored_in_parts_where_all_at_once_would_be_too_large(kind, monkeypatch):
     rng = np.random.default_rng(5)
-    matches = matches_of([scene(rng, index, 3.0, kind == "rotated") for index in range(20)], kind)
+    matches = precision_of([scene(rng, index, 3.0, kind == "rotated") for index in range(20)], kind)
     weights = draw_images(20, 11, seed=1)
     whole = matches.average_precision(weights)
-    for table in (1, 3 * max(len(scores) for scores, *_ in matches.classes)):
-        monkeypatch.setattr(statistics, "LARGEST_TABLE", table)
+    for table in (1, 3 * max(len(ranked.image) for ranked in matches.classes)):
+        monkeypatch.setattr(average_precision, "LARGEST_TABLE", table)
         assert np.array_equal(matches.average_precision(weights), whole)
     assert len(np.unique(whole)) == 11
 
@@ -105,10 +106,10 @@ def test_draws_are_scored_in_parts_where_all_at_once_would_be_too_large(kind, mo
 def test_draws_without_objects_have_no_score_and_without_detections_none_right():
     rng = np.random.default_rng(0)
     scenes = [scene(rng, index, 1.0) for index in range(6)]
-    matches = matches_of(scenes, "bbox")
+    matches = precision_of(scenes, "bbox")
     assert math.isnan(matches.average_precision(np.zeros((1, 6)))[0])
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
-    blind = matches_of([(nothing, truth) for _, truth in scenes], "bbox")
+    blind = precision_of([(nothing, truth) for _, truth in scenes], "bbox")
     assert blind.average_precision(np.ones((1, 6)))[0] == 0
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from made_sources import made_source
 
-from rtmdet_lab.analysis.errors import find_errors
 from rtmdet_lab.analysis.label_issues import find_label_issues
 from rtmdet_lab.browse.dataset import put
 from rtmdet_lab.browse.label_issues import save_label_issues
@@ -13,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 
 def label_issues_of(source):
-    return find_label_issues(find_errors(source.pairs, source.classes, source.kind))
+    return find_label_issues(source.errors)
 
 
 def labels(sample, field):

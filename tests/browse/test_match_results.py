@@ -5,13 +5,17 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.analysis.errors import KINDS
-from rtmdet_lab.browse.match_results import boundary_iou, judge
+from rtmdet_lab.analysis.errors import KINDS, find_errors
+from rtmdet_lab.browse.match_results import boundary_iou, describe
 from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
 
 SIZE = (100, 200)
+
+
+def judge(pair: ImagePair, kind: str):
+    return describe(find_errors([pair], ("a", "b"), kind))[0]
 
 
 def objects(rows: list[tuple], kind: str, scores=None, ignore=None) -> Objects:
@@ -47,16 +51,16 @@ def test_every_kind_once(kind):
     scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]
     rows = judge(ImagePair(1, None, SIZE, objects(truth, kind, ignore=ignore), objects(found, kind, scores)), kind)
     expected = ["true positive", "duplicate", "class", "localization", "class and localization", "background", "ignored"]
-    assert rows.found["error"] == expected
-    assert set(rows.found["error"]) == set(KINDS)
-    np.testing.assert_allclose(rows.found["iou"], [1, 18 / 22, 0.9, 1 / 3, 1 / 3, 0, 1], atol=1e-5)
+    assert rows.detections["error"] == expected
+    assert set(rows.detections["error"]) == set(KINDS)
+    np.testing.assert_allclose(rows.detections["iou"], [1, 18 / 22, 0.9, 1 / 3, 1 / 3, 0, 1], atol=1e-5)
     assert rows.missed.tolist() == [False, True, True, True, False]
 
 
 def test_best_detection_takes_the_object_whatever_the_order_of_the_rows():
     truth, found = [(0, 10, 10, 20, 20)], [(0, 12, 10, 20, 20), (0, 10, 10, 20, 20)]
     rows = judge(ImagePair(1, None, SIZE, objects(truth, "bbox"), objects(found, "bbox", [0.2, 0.9])), "bbox")
-    assert rows.found["error"] == ["duplicate", "true positive"]
+    assert rows.detections["error"] == ["duplicate", "true positive"]
 
 
 def test_second_best_object_is_taken_in_coco_and_not_in_dota():
@@ -64,17 +68,17 @@ def test_second_best_object_is_taken_in_coco_and_not_in_dota():
     found = [(0, 10, 10, 20, 20), (0, 12, 10, 20, 20)]  # the second lies 18 / 22 on the first, 16 / 24 on the second
     for kind, second in (("bbox", "true positive"), ("segm", "true positive"), ("rotated", "duplicate")):
         rows = judge(ImagePair(1, None, SIZE, objects(truth, kind), objects(found, kind, [0.9, 0.8])), kind)
-        assert rows.found["error"] == ["true positive", second], kind
+        assert rows.detections["error"] == ["true positive", second], kind
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm", "rotated"])
 def test_without_objects_all_is_background_and_without_detections_all_is_missed(kind):
     some, none = [(0, 10, 10, 20, 20)], []
     rows = judge(ImagePair(1, None, SIZE, objects(none, kind), objects(some, kind, [0.5])), kind)
-    assert rows.found["error"] == ["background"]
+    assert rows.detections["error"] == ["background"]
     assert rows.missed.tolist() == []
     rows = judge(ImagePair(1, None, SIZE, objects(some, kind), objects(none, kind, [])), kind)
-    assert rows.found["error"] == []
+    assert rows.detections["error"] == []
     assert rows.missed.tolist() == [True]
 
 
@@ -122,8 +126,8 @@ def test_true_positives_are_those_of_pycocotools(kind, seed):
                     passed.add(row - 1)
                 elif image["dtMatches"][0][number]:
                     right.add(row - 1)
-    assert {row for row, one in enumerate(rows.found["error"]) if one == "true positive"} == right
-    assert {row for row, one in enumerate(rows.found["error"]) if one == "ignored"} == passed
+    assert {row for row, one in enumerate(rows.detections["error"]) if one == "true positive"} == right
+    assert {row for row, one in enumerate(rows.detections["error"]) if one == "ignored"} == passed
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -141,7 +145,7 @@ def test_true_positives_give_the_ap_of_the_dota_evaluation(seed):
     targets.meta = meta
     evaluator.add([detections], [targets])
     order = np.argsort(-found.scores)
-    counted = [rows.found["error"][row] for row in order if rows.found["error"][row] != "ignored"]
+    counted = [rows.detections["error"][row] for row in order if rows.detections["error"][row] != "ignored"]
     right = np.cumsum([one == "true positive" for one in counted])
     recall, precision = right / max((~truth.ignore).sum(), 1), right / np.arange(1, len(right) + 1)
     ap = np.mean([precision[recall >= level].max(initial=0) for level in np.arange(0, 1.01, 0.1)])
@@ -162,8 +166,8 @@ def test_offset_and_angle_of_rotated_boxes():
     boxes = np.array([[50, 50, 40, 10, 0.3], [54, 53, 40, 10, 0], [50, 50, 10, 40, np.pi / 2 - 0.2], [150, 50, 40, 10, 0]])
     found = Objects(boxes.astype(np.float32), np.zeros(4, np.int64), np.array([0.9, 0.8, 0.7, 0.6]))
     rows = judge(ImagePair(1, None, SIZE, truth, found), "rotated")
-    np.testing.assert_allclose(rows.found["angle_error"], [0.3, 0, 0.2, np.nan], atol=1e-5)
-    np.testing.assert_allclose(rows.found["offset"], [0, 5 / 20, 0, np.nan], atol=1e-5)
+    np.testing.assert_allclose(rows.detections["angle_error"], [0.3, 0, 0.2, np.nan], atol=1e-5)
+    np.testing.assert_allclose(rows.detections["offset"], [0, 5 / 20, 0, np.nan], atol=1e-5)
 
 
 def test_boundary_iou_of_squares_worked_by_hand():

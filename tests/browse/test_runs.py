@@ -36,7 +36,7 @@ def test_a_run_is_read_with_its_classes_and_judged(tmp_path):
     assert source.left_out == []
     assert [len(pair.truth) for pair in source.pairs] == [1, 1]
     np.testing.assert_array_equal(source.pairs[0].truth.boxes, [[8, 8, 32, 16]])
-    assert [rows.found["error"] for rows in source.rows] == [["true positive"], ["ignored"]]
+    assert [rows.detections["error"] for rows in source.rows] == [["true positive"], ["ignored"]]
     assert [rows.missed.tolist() for rows in source.rows] == [[False], [False]]
 
 
@@ -44,7 +44,7 @@ def test_strange_images_and_classes_are_left_out_and_named(tmp_path):
     data = write_coco(tmp_path / "set")
     results = [found(), found(99), found(98), found(1, 7)]
     source = read_run(write_run(tmp_path / "k5", data, results))
-    assert sum(len(pair.found) for pair in source.pairs) == 1
+    assert sum(len(pair.detections) for pair in source.pairs) == 1
     assert len(source.left_out) == 2
     assert "2 detections" in source.left_out[0]
     assert source.left_out[0].endswith("images that the set does not have: 99, 98")
@@ -104,7 +104,7 @@ def test_masks_are_read_as_run_lengths(tmp_path):
     (tmp_path / "found.json").write_text(json.dumps([one | {"bbox": [10, 10, 20, 10], "segmentation": packed}]))
     source = read_predictions(tmp_path / "found.json", tmp_path / "val", annotations)
     assert source.kind == "segm"
-    np.testing.assert_array_equal(coco_mask.decode(source.pairs[0].found.masks[0]), mask)
+    np.testing.assert_array_equal(coco_mask.decode(source.pairs[0].detections.masks[0]), mask)
     pair = source.pairs[0]
     for number in range(len(pair.truth)):
         area = next(a for a in truth["annotations"] if a["image_id"] == pair.image_id)["area"] if number == 0 else None
@@ -121,7 +121,7 @@ def test_rotated_results_and_label_files_are_read(tmp_path):
     (tmp_path / "found.json").write_text(json.dumps(results))
     source = read_predictions(tmp_path / "found.json", images, labels, ("ship",))
     assert source.rotated
-    assert source.rows[0].found["error"] == ["true positive"]
+    assert source.rows[0].detections["error"] == ["true positive"]
     assert source.pairs[0].truth.ignore.tolist() == [False, True]
     assert source.pairs[0].size == (80, 100)
     assert [len(pair.truth) for pair in source.pairs] == [2, 0]

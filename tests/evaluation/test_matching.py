@@ -12,9 +12,10 @@ from pycocotools import mask as coco_mask
 from rtmdet_lab.browse.runs import read_predictions
 from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
 from rtmdet_lab.data.dota import DotaDataset
-from rtmdet_lab.evaluation.coco import run_coco_eval
+from rtmdet_lab.evaluation.average_precision import average_precision
+from rtmdet_lab.evaluation.coco_scores import run_coco_eval
 from rtmdet_lab.evaluation.dota import DotaEvaluator
-from rtmdet_lab.evaluation.matching import ImagePair, Objects, average_precision, match_images
+from rtmdet_lab.evaluation.matching import ImagePair, Objects, match_images
 from rtmdet_lab.geometry.masks import decode_segmentation
 
 SIZE = (200, 260)
@@ -77,11 +78,11 @@ def pycocotools_says(pairs: list[ImagePair], kind: str) -> dict[str, float]:
             if kind == "segm":
                 entry["segmentation"] = one.truth.masks[row]
             truth["annotations"].append(entry)
-        for row in range(len(one.found)):
-            entry = {"image_id": one.image_id, "category_id": int(one.found.labels[row]) + 1}
-            entry |= {"score": float(one.found.scores[row]), "bbox": one.found.boxes[row].tolist()}
+        for row in range(len(one.detections)):
+            entry = {"image_id": one.image_id, "category_id": int(one.detections.labels[row]) + 1}
+            entry |= {"score": float(one.detections.scores[row]), "bbox": one.detections.boxes[row].tolist()}
             if kind == "segm":
-                entry["segmentation"] = one.found.masks[row]
+                entry["segmentation"] = one.detections.masks[row]
             results.append(entry)
     stats = run_coco_eval(truth, results, kind).stats
     return dict(zip(("AP", "AP50", "AP75", "small", "medium", "large"), map(float, stats[:6]), strict=True))
@@ -101,7 +102,7 @@ def test_coco_numbers_follow_from_the_matches(seed, kind):
 
 def test_only_the_hundred_best_of_a_class_count():
     pairs = made_pairs(3, False, images=4, most=600)
-    assert max(np.bincount(one.found.labels).max(initial=0) for one in pairs) > 100
+    assert max(np.bincount(one.detections.labels).max(initial=0) for one in pairs) > 100
     matches = match_images(pairs, CLASSES, "bbox")
     assert matches.summary()["AP"] == pytest.approx(pycocotools_says(pairs, "bbox")["AP"], abs=1e-9)
 
@@ -134,7 +135,8 @@ def test_dota_numbers_follow_from_the_matches(seed):
     evaluator = DotaEvaluator(CLASSES)
     for one in pairs:
         meta = ImageMeta(one.image_id)
-        found = (torch.from_numpy(one.found.boxes), torch.from_numpy(one.found.scores), torch.from_numpy(one.found.labels))
+        rows = one.detections
+        found = (torch.from_numpy(rows.boxes), torch.from_numpy(rows.scores), torch.from_numpy(rows.labels))
         truth = (torch.from_numpy(one.truth.boxes), torch.from_numpy(one.truth.labels))
         evaluator.add(
             [Detections(*found, meta=meta)], [Targets(*truth, ignore=torch.from_numpy(one.truth.ignore), meta=meta)]
@@ -161,9 +163,9 @@ def test_nothing_found_and_nothing_to_find():
     assert match_images([], CLASSES, "bbox").summary()["AP"] == -1
     assert match_images([ImagePair(1, None, SIZE, empty, none)], CLASSES, "segm").summary()["AP"] == -1
     nothing = average_precision(
-        np.zeros(0, int), np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), np.array([2]), np.linspace(0, 1, 5)
+        np.zeros(0, int), np.zeros(0), np.zeros((1, 0), bool), np.zeros((1, 0), bool), np.array([2]), np.linspace(0, 1, 5)
     )
-    assert nothing.tolist() == [0.0]
+    assert nothing.tolist() == [[0.0]]
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])

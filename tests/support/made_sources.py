@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from rtmdet_lab.browse.source import Rows, Source
+from rtmdet_lab.browse.match_results import Rows
+from rtmdet_lab.browse.source import Source
 from rtmdet_lab.config.overrides import to_dict, with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.evaluation.matching import ImagePair, Objects
@@ -81,7 +82,9 @@ def made_source(folder: Path, run: str = "k5", kind: str = "bbox", count: int = 
                 missed,
             )
         )
-    return Source(run, data, truth, predictions, pairs, rows, CLASSES, kind)
+    source = Source(run, data, truth, predictions, pairs, CLASSES, kind)
+    source.rows = rows
+    return source
 
 
 def write_run(folder: Path, data: Path, results: list | None, classes=("blob",), **paths) -> Path:

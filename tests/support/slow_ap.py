@@ -51,7 +51,7 @@ def average_precision(rows, objects: int) -> tuple[float, float]:
         precisions.append(right / number)
     total = 0.0
     for step in range(101):
-        reached = [p for r, p in zip(recalls, precisions, strict=True) if r >= step / 100 - 1e-12]
+        reached = [p for r, p in zip(recalls, precisions, strict=True) if r >= step * 0.01]  # 0.07 is a hair over 7 / 100
         total += max(reached, default=0.0)
     return total / 101, max(recalls, default=0.0)
 

@@ -13,12 +13,9 @@ import numpy as np
 
 from rtmdet_lab.analysis.statistics import (
     Difference,
-    ImageMatches,
     Interval,
-    coco_matches,
     compare_runs,
     compare_values,
-    dota_matches,
     seed_interval,
     verdict,
 )
@@ -26,10 +23,11 @@ from rtmdet_lab.analysis.tradeoff import describe_peers
 from rtmdet_lab.core.errors import DataError, UserError
 from rtmdet_lab.core.files import read_json
 from rtmdet_lab.data.dota import DotaDataset
-from rtmdet_lab.evaluation.coco import run_coco_eval
 from rtmdet_lab.evaluation.coco_files import read_results, read_truth
+from rtmdet_lab.evaluation.coco_scores import coco_pairs
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
+from rtmdet_lab.evaluation.matching import Matches, match_images
 from rtmdet_lab.experiment.record import RunRecord
 from rtmdet_lab.experiment.report.collect import Collection, FoundRun, collect, describe_budget
 from rtmdet_lab.experiment.run import PREDICTIONS_NAME
@@ -95,7 +93,7 @@ def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, 
     skip = item.budget(found.budget).skip
     rows = [_row(item, row, runs, skip.get(row, "")) for row, runs in found.rows.items()]
     rows += [_row(item, row, [], reason) for row, reason in item.not_run.items()]
-    cache: dict[Path, ImageMatches] = {}
+    cache: dict[Path, Matches] = {}
     claims = [_claim(item, one, found, skip, cache, draws) for one in item.comparisons]
     title = f"{item.item}, {describe_budget(found)}"
     return Results(name, item, title, rows, claims, found.left_out, found, peers=describe_peers(item.published, item.peers))
@@ -140,7 +138,7 @@ def _claim(
     comparison: Comparison,
     found: Collection,
     skip: Mapping[str, str],
-    cache: dict[Path, ImageMatches],
+    cache: dict[Path, Matches],
     draws: int,
 ) -> ClaimResult:
     metric, pair = comparison.metric, (comparison.row, comparison.than)
@@ -167,13 +165,13 @@ def _claim(
     return ClaimResult(comparison, found_verdict, difference, published)
 
 
-def _matches(run: FoundRun, cache: dict[Path, ImageMatches]) -> ImageMatches:
+def _matches(run: FoundRun, cache: dict[Path, Matches]) -> Matches:
     if run.folder not in cache:
         cache[run.folder] = load_matches(run)
     return cache[run.folder]
 
 
-def load_matches(run: FoundRun) -> ImageMatches:
+def load_matches(run: FoundRun) -> Matches:
     """Returns what the validation detections of a run match, from its predictions and the set it was scored on.
 
     Raises:
@@ -189,7 +187,7 @@ def load_matches(run: FoundRun) -> ImageMatches:
             read_json(predictions, "results file"), [one.meta.image_id for one in targets], truth.classes
         )
         evaluator.add(results, targets)
-        return dota_matches(evaluator)
+        return evaluator.matches()
     kind = "segm" if config["task"] == "instance" else "bbox"
     truth = read_truth(data["val_annotations"], (kind,))
     names = {one["id"]: one["name"] for one in truth["categories"]}
@@ -200,7 +198,8 @@ def load_matches(run: FoundRun) -> ImageMatches:
             "categories": [one for one in truth["categories"] if one["id"] in kept],
             "annotations": [one for one in truth["annotations"] if one["category_id"] in kept],
         }
-    return coco_matches(run_coco_eval(truth, read_results(predictions, truth, (kind,)), kind))
+    classes = [names[category] for category in sorted(one["id"] for one in truth["categories"])]
+    return match_images(coco_pairs(truth, read_results(predictions, truth, (kind,)), kind), classes, kind)
 
 
 def as_json(results: Results) -> dict[str, Any]:

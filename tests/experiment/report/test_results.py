@@ -126,7 +126,7 @@ def test_verdicts_follow_the_runs_and_say_what_they_rest_on(made):
 def test_every_image_once_scores_as_the_record_says(made):
     for run in results_of(made).found.runs:
         matches = load_matches(run)
-        whole = matches.average_precision(np.ones((1, len(matches.images))))[0]
+        whole = matches.drawn_precision().average_precision(np.ones((1, len(matches.images))))[0]
         assert whole == pytest.approx(run.record.metrics["AP"], abs=1e-6)
 
 
@@ -263,8 +263,8 @@ def test_rotated_runs_are_scored_from_their_own_predictions(tmp_path):
     write_record(run, evaluator.summary()["AP"], config=config)
     write_json(Path(run.folder) / "predictions.json", rows)
     (found,) = gather_results(item, "own", tmp_path / "runs", "smoke", 20).found.runs
-    matches = load_matches(found)
-    assert matches.average_precision(np.ones((1, 5)))[0] == pytest.approx(evaluator.summary()["AP"], abs=1e-6)
+    drawn = load_matches(found).drawn_precision()
+    assert drawn.average_precision(np.ones((1, 5)))[0] == pytest.approx(evaluator.summary()["AP"], abs=1e-6)
 
 
 def test_command_prints_and_writes_the_report(made, capsys, tmp_path):
