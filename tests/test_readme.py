@@ -7,7 +7,9 @@ import re
 import shlex
 
 import pytest
+from made_runs import train
 from printed import DOCUMENTS, ROOT, block_commands
+from sources import Squares
 
 import rtmdet_lab
 from rtmdet_lab.cli.common import parse_overrides
@@ -96,6 +98,15 @@ def test_choices_shown_in_python_build_a_task():
     names: dict = {}
     exec(compile(code.replace('"tiny"', '"tiny", "model.width": 0.125'), "choices.md", "exec"), names)
     assert names["task"].config.model.kernel_size == 7
+
+
+def test_loop_and_hook_of_ones_own_train(tmp_path, capsys):
+    names: dict = {}
+    for code in python_blocks((ROOT / "docs" / "how-to" / "training_step.md").read_text()):
+        exec(compile(code, "training_step.md", "exec"), names)
+    assert names["step"].state.step == 2
+    train(tmp_path, source=Squares(4), hooks=[names["Heaviest"]()], **{"train.epochs": 1, "train.weak_epochs": 1})
+    assert capsys.readouterr().out.startswith("0 ")
 
 
 def test_experiment_of_ones_own_loads(tmp_path):

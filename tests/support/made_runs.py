@@ -59,12 +59,11 @@ class Recorder(Silent):
         self.closed += 1
 
 
-def train(folder: Path, task=None, *, source=None, val=None, reporter=None, resume=False, **changes):
+def train(folder: Path, task=None, *, source=None, val=None, reporter=None, resume=False, hooks=(), **changes):
     """Returns (task, history) after training in ``folder``; keyword names are settings."""
     task = task or make_task(**changes)
-    history = fit(
-        task, source or Squares(8), val or Squares(2, seed=1), folder, resume=resume, reporter=reporter or Recorder()
-    )
+    sets = source or Squares(8), val or Squares(2, seed=1)
+    history = fit(task, *sets, folder, resume=resume, reporter=reporter or Recorder(), hooks=hooks)
     return task, history
 
 
