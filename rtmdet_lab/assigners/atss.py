@@ -14,6 +14,7 @@ from torch import Tensor
 from rtmdet_lab.assigners.base import BoxGeometry, MatchInputs, match_inputs, with_quality
 from rtmdet_lab.config.settings import AssignerConfig
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Priors, Targets
+from rtmdet_lab.geometry.box_kind import ROTATED
 
 ANCHOR_STRIDES = 8  # side of a point's square, in its level's strides
 
@@ -61,7 +62,7 @@ class ATSSAssigner:
 def anchor_squares(priors: Priors, box_size: int) -> Tensor:
     """Returns each point's square as a box, (P, box_size): x1 y1 x2 y2, or cx cy w h angle for a size of 5."""
     points, sides = priors.points, priors.strides[:, None] * ANCHOR_STRIDES
-    if box_size == 5:
+    if box_size == ROTATED.columns:
         return torch.cat([points, sides, sides, torch.zeros_like(sides)], dim=-1)
     return torch.cat([points - sides / 2, points + sides / 2], dim=-1)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rtmdet_lab.assigners.base import MatchInputs, SomePairs
+from rtmdet_lab.geometry.box_kind import UPRIGHT, kind_of
 from rtmdet_lab.geometry.boxes import aligned_overlap
 
 Pairs = MatchInputs | SomePairs
@@ -66,7 +67,7 @@ def log_iou_cost(pairs: Pairs) -> Tensor:
 
 def giou_cost(pairs: Pairs) -> Tensor:
     """1 - GIoU, in [0, 2]: the regression cost of earlier assigners. Horizontal boxes only."""
-    if pairs.both_boxes[0].shape[-1] != 4:
+    if kind_of(pairs.both_boxes[0]) is not UPRIGHT:
         raise ValueError("assigner.iou_cost 'giou' is defined for horizontal boxes: use 'log' or 'linear'")
     return 1 - aligned_overlap(*pairs.both_boxes, "giou")
 

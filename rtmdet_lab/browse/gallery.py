@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rtmdet_lab.browse.labels import list_name
 from rtmdet_lab.browse.match_results import KIND
 from rtmdet_lab.data.images import read_image
+from rtmdet_lab.geometry.box_kind import kind_of
 from rtmdet_lab.geometry.rotated import quads_to_rboxes
 from rtmdet_lab.viz.draw import MASK_OPACITY, add_box, class_color, gallery, show_image, to_rgb_array
 
@@ -104,8 +105,8 @@ def _number(name: str, classes: Sequence[str]) -> int:
 def _zoom(ax: Axes, boxes: Sequence[torch.Tensor], size: tuple[int, int]) -> None:
     """Limits the axes to the surroundings of the first box, where that is small in its image."""
     box = boxes[0]
-    center = box[:2] if len(box) == 5 else (box[:2] + box[2:]) / 2
-    side = float((box[2:4] if len(box) == 5 else box[2:] - box[:2]).max())
+    kind = kind_of(box)
+    center, side = kind.centers(box), float(kind.sides(box).max())
     height, width = size
     shown = max(2 * _ZOOM * side, 120.0)
     if shown >= min(height, width):
@@ -118,6 +119,6 @@ def _zoom(ax: Axes, boxes: Sequence[torch.Tensor], size: tuple[int, int]) -> Non
 
 def _inside(ax: Axes, box: torch.Tensor) -> bool:
     """Whether a box's middle is in what the axes show; the text of others would hang outside of the picture."""
-    x, y = (box[:2] if len(box) == 5 else (box[:2] + box[2:]) / 2).tolist()
+    x, y = kind_of(box).centers(box).tolist()
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     return left <= x <= right and min(top, bottom) <= y <= max(top, bottom)

@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 
 from rtmdet_lab.browse.match_results import Columns
 from rtmdet_lab.evaluation.matching import Objects
+from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 NUMBER = "number"  # attribute: the row in its file's image; labels without it were drawn in the App
@@ -87,7 +88,7 @@ def plain(value: Any) -> Any:
 def _places(objects: Objects, size: tuple[int, int]) -> list[dict[str, Any]]:
     height, width = size
     boxes = np.asarray(objects.boxes, dtype=np.float64)
-    if boxes.shape[-1] == 5:
+    if kind_of(boxes) is ROTATED:
         quads = rboxes_to_quads(torch.from_numpy(boxes)).numpy().reshape(-1, 4, 2) / (width, height)
         return [{"points": [quad], "closed": True, "filled": True} for quad in quads.tolist()]
     if objects.masks is None:

@@ -7,17 +7,16 @@ pixel, and is resized to the patch size where the two differ (a scale of 0.5 mak
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.core.structures import Detections, ImageMeta
-from rtmdet_lab.geometry.rotated import rotated_nms
+from rtmdet_lab.geometry.box_kind import kind_of
 
 _NAME = re.compile(r"(?P<image>.+)__(?P<size>\d+)__(?P<x>\d+)___(?P<y>\d+)")
 SMALLEST_WINDOW = 8  # pixels
@@ -190,19 +189,11 @@ def _check_patch(window: Window, size: tuple[int, int] | None, whole: tuple[int,
         )
 
 
-def merge_parts(
-    parts: Sequence[Detections],
-    meta: ImageMeta | None,
-    iou_threshold: float,
-    suppress: Callable[[Tensor, Tensor, Tensor, float], Tensor] = rotated_nms,
-) -> Detections:
-    """Returns one image's detections from those of its parts, which are in its pixels already: the best of each overlap.
-
-    Args:
-        suppress: boxes, scores, labels, threshold -> the indices kept, best first; class by class.
-    """
+def merge_parts(parts: Sequence[Detections], meta: ImageMeta | None, iou_threshold: float) -> Detections:
+    """Returns one image's detections from those of its parts, which are in its pixels already: of boxes of one class that
+    overlap, the best."""
     if not parts:
         return Detections(torch.zeros(0, 5), torch.zeros(0), torch.zeros(0, dtype=torch.int64), meta=meta)
     boxes, scores, labels = (torch.cat([getattr(one, name) for one in parts]) for name in ("boxes", "scores", "labels"))
-    keep = suppress(boxes, scores, labels, iou_threshold)
+    keep = kind_of(boxes).suppress(boxes, scores, labels, iou_threshold)
     return Detections(boxes[keep], scores[keep], labels[keep], meta=meta)

@@ -10,8 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from rtmdet_lab.core.structures import Detections
-from rtmdet_lab.geometry.boxes import pairwise_iou
-from rtmdet_lab.geometry.rotated import rboxes_to_quads, rotated_iou
+from rtmdet_lab.geometry.box_kind import UPRIGHT, kind_of
+from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 SAME_OBJECT = 0.5  # IoU from which two detections of a class are taken for the same
 
@@ -64,8 +64,7 @@ def match_same(one: Detections, other: Detections) -> tuple[Tensor, Tensor]:
 
     They overlap by ``SAME_OBJECT`` or more. Of all ways to pair them the one with the largest sum of overlaps is taken.
     """
-    overlap = rotated_iou if one.boxes.shape[-1] == 5 else pairwise_iou
-    shared = overlap(one.boxes.float(), other.boxes.float())
+    shared = kind_of(one.boxes).iou(one.boxes.float(), other.boxes.float())
     # Boxes without area, which small networks give, overlap nothing, not even themselves: there, being near counts.
     apart = (one.boxes[:, None].float() - other.boxes.float()).abs().amax(dim=-1)
     shared = torch.maximum(shared.clamp(0, 1), 1 - apart)
@@ -77,7 +76,7 @@ def match_same(one: Detections, other: Detections) -> tuple[Tensor, Tensor]:
 
 def _corners(boxes: Tensor) -> Tensor:
     # A box turned by pi/2 and one by -pi/2 are the same, with their corners in another order: sorted by x + 2 y.
-    if boxes.shape[-1] == 4:
+    if kind_of(boxes) is UPRIGHT:
         return boxes
     corners = rboxes_to_quads(boxes).unflatten(-1, (4, 2))
     order = (corners[..., 0] + 2 * corners[..., 1]).argsort(dim=-1)

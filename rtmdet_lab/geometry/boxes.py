@@ -22,8 +22,8 @@ def box_area(boxes: Tensor) -> Tensor:
 
 
 def box_centers(boxes: Tensor) -> Tensor:
-    """Returns centers, (..., 2) from (..., 4 or 5): the middle of x1 y1 x2 y2, or the first two of cx cy w h angle."""
-    return boxes[..., :2] if boxes.shape[-1] == 5 else (boxes[..., :2] + boxes[..., 2:]) / 2
+    """Returns centers, (..., 2) from (..., 4)."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def aligned_overlap(boxes: Tensor, others: Tensor, kind: OverlapKind = "iou", eps: float = 1e-7) -> Tensor:

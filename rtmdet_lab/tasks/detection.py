@@ -11,15 +11,14 @@ from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig, LossConfig, TestConfig
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
+from rtmdet_lab.geometry.box_kind import UPRIGHT
 from rtmdet_lab.losses.iou import overlap_loss
 from rtmdet_lab.losses.quality_focal import classification_loss
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
-    class_nms,
     gather_objects,
-    has_area,
     loss_normaliser,
     matched_labels,
     select_candidates,
@@ -71,8 +70,8 @@ def decode_boxes(predictions: DensePredictions, metas: Sequence[ImageMeta], conf
     for logits, boxes, meta in zip(predictions.logits, predictions.boxes, metas, strict=True):
         points, labels, scores = select_candidates(logits, level_sizes, config)
         boxes = to_original(boxes[points], meta)
-        solid = has_area(boxes)
+        solid = UPRIGHT.has_area(boxes)
         boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
-        keep = class_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
+        keep = UPRIGHT.suppress(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
         found.append(Detections(boxes[keep], scores[keep], labels[keep], meta=meta))
     return found

@@ -20,13 +20,14 @@ from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
 from rtmdet_lab.core.distributed import mean_over_processes
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
+from rtmdet_lab.geometry.box_kind import UPRIGHT
 from rtmdet_lab.geometry.boxes import box_centers
 from rtmdet_lab.geometry.masks import mask_centers
 from rtmdet_lab.layers.dynamic_masks import FEATURE_STRIDE, mask_logits
 from rtmdet_lab.losses.dice import dice_loss
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.tasks.common import class_nms, has_area, select_candidates, to_original
+from rtmdet_lab.tasks.common import select_candidates, to_original
 from rtmdet_lab.tasks.detection import detection_losses
 
 MASK_STRIDE = 4  # pixels between the points where predicted and true masks are compared
@@ -121,9 +122,9 @@ def decode_instances(predictions: DensePredictions, metas: Sequence[ImageMeta], 
     for number, meta in enumerate(metas):
         points, labels, scores = select_candidates(predictions.logits[number], level_sizes, config)
         boxes = to_original(predictions.boxes[number][points], meta)
-        solid = has_area(boxes)
+        solid = UPRIGHT.has_area(boxes)
         points, boxes, scores, labels = points[solid], boxes[solid], scores[solid], labels[solid]
-        keep = class_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
+        keep = UPRIGHT.suppress(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
         kept = points[keep]
         masks = draw_masks(
             predictions.mask_features[number],

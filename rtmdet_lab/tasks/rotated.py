@@ -17,7 +17,8 @@ from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.dota import DotaEvaluator
-from rtmdet_lab.geometry.rotated import points_in_rboxes, resize_rboxes, rotated_iou, rotated_nms, to_le90
+from rtmdet_lab.geometry.box_kind import ROTATED
+from rtmdet_lab.geometry.rotated import resize_rboxes, to_le90
 from rtmdet_lab.losses.quality_focal import classification_loss
 from rtmdet_lab.losses.rotated import rotated_overlap_loss
 from rtmdet_lab.models.detector import RTMDet
@@ -25,13 +26,12 @@ from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
     gather_objects,
-    has_area,
     loss_normaliser,
     matched_labels,
     select_candidates,
 )
 
-GEOMETRY = BoxGeometry(iou=rotated_iou, inside=points_in_rboxes, centers=lambda targets: targets.boxes[:, :2])
+GEOMETRY = BoxGeometry(iou=ROTATED.iou, inside=ROTATED.inside, centers=lambda targets: ROTATED.centers(targets.boxes))
 
 
 def rotated_task(config: ExperimentConfig) -> Task:
@@ -75,9 +75,9 @@ def decode_rotated_boxes(predictions: DensePredictions, metas: Sequence[ImageMet
     for logits, boxes, meta in zip(predictions.logits, predictions.boxes, metas, strict=True):
         points, labels, scores = select_candidates(logits, level_sizes, config)
         boxes = to_original_rotated(boxes[points], meta)
-        solid = has_area(boxes)
+        solid = ROTATED.has_area(boxes)
         boxes, scores, labels = boxes[solid], scores[solid], labels[solid]
-        keep = rotated_nms(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
+        keep = ROTATED.suppress(boxes, scores, labels, config.nms_iou)[: config.max_per_image]
         found.append(Detections(boxes[keep], scores[keep], labels[keep], meta=meta))
     return found
 

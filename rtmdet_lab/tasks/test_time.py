@@ -24,9 +24,7 @@ from torch import Tensor
 from rtmdet_lab.config.settings import TaskName, TestConfig
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.data.tiles import Window, cut_window, lay_windows, merge_parts, window_size
-from rtmdet_lab.geometry.boxes import flip_boxes
-from rtmdet_lab.geometry.rotated import flip_rboxes, rotated_nms
-from rtmdet_lab.tasks.common import class_nms
+from rtmdet_lab.geometry.box_kind import kind_of
 from rtmdet_lab.transforms.base import to_array, to_image
 from rtmdet_lab.transforms.geometric import Pad, Resize
 
@@ -41,7 +39,6 @@ MIRRORS: dict[TaskName, tuple[Mirror, ...]] = {
     "detection": (PLAIN, (True, False)),
     "rotated": (PLAIN, (True, False), (False, True), (True, True)),
 }
-SUPPRESS = {"detection": class_nms, "rotated": rotated_nms}
 
 
 class View(NamedTuple):
@@ -95,14 +92,11 @@ def to_canvas(pixels: np.ndarray, meta: ImageMeta, view: View, canvas: int) -> t
 
 def from_canvas(found: Detections, view: View) -> Detections:
     """Returns a view's detections in the pixels of the image; ``found.meta`` is that of :func:`to_canvas`."""
-    boxes = found.boxes
+    boxes, kind = found.boxes, kind_of(found.boxes)
     if any(view.mirror):
-        height, width = found.meta.original_size
-        rotated = boxes.shape[-1] == 5  # upright boxes are mirrored left to right only
-        boxes = flip_rboxes(boxes, (height, width), *view.mirror) if rotated else flip_boxes(boxes, width)
+        boxes = kind.mirrored(boxes, found.meta.original_size, *view.mirror)
     if view.window is not None:
-        at = [float(view.window.x), float(view.window.y)]
-        boxes = boxes + boxes.new_tensor([*at, 0, 0, 0] if boxes.shape[-1] == 5 else [*at, *at])
+        boxes = kind.shifted(boxes, (float(view.window.x), float(view.window.y)))
     return dataclasses.replace(found, boxes=boxes)
 
 
@@ -173,5 +167,5 @@ def _one_result(image: _Looked, task: TaskName, config: TestConfig) -> Detection
     if config.tile is None and image.views == 1:
         return image.parts[0]
     augmented = len(config.tta_scales or (1.0,)) > 1 or config.tta_flip
-    found = merge_parts(image.parts, image.meta, config.tta_nms_iou if augmented else config.nms_iou, SUPPRESS[task])
+    found = merge_parts(image.parts, image.meta, config.tta_nms_iou if augmented else config.nms_iou)
     return found if config.tile is not None else found[: config.tta_max_per_image]

@@ -26,7 +26,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from rtmdet_lab.geometry.rotated import resize_rboxes
+from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 
 Target = dict[str, Any]
 Sample = tuple[tv_tensors.Image, Target]
@@ -63,7 +63,7 @@ def image_size(image: Tensor) -> tuple[int, int]:
 
 def as_boxes(boxes: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes | Tensor:
     """Returns XYXY boxes on a canvas of ``size`` (height, width); rotated boxes (G, 5) stay a plain tensor."""
-    if boxes.shape[-1] == 5:
+    if kind_of(boxes) is ROTATED:
         return boxes.as_subclass(Tensor)
     return tv_tensors.BoundingBoxes(boxes.as_subclass(Tensor), format="XYXY", canvas_size=size)
 
@@ -105,12 +105,8 @@ def move_objects(target: Target, scale: tuple[float, float], offset: tuple[float
     """Returns the target after x, y -> x * scale + offset, on a canvas of ``size``; nothing is clipped."""
     moved = dict(target)
     boxes = plain_boxes(target)
-    if boxes.shape[-1] == 5:
-        moved["boxes"] = resize_rboxes(boxes, scale) + boxes.new_tensor([*offset, 0, 0, 0])
-        return moved
-    factor = torch.tensor([*scale, *scale])
-    shift = torch.tensor([*offset, *offset])
-    moved["boxes"] = as_boxes(boxes * factor + shift, size)
+    kind = kind_of(boxes)
+    moved["boxes"] = as_boxes(kind.shifted(kind.scaled(boxes, scale), offset), size)
     if "outlines" in target:
         moved["outlines"] = target["outlines"].moved(scale, offset)
     return moved
@@ -124,7 +120,7 @@ def clip_objects(target: Target, size: tuple[int, int]) -> Target:
     """
     height, width = size
     whole = plain_boxes(target)
-    if whole.shape[-1] == 5:
+    if kind_of(whole) is ROTATED:
         x, y = whole[:, 0], whole[:, 1]
         return select_objects(target, (x >= 0) & (y >= 0) & (x < width) & (y < height))
     boxes = whole.clamp(min=0).minimum(torch.tensor([width, height, width, height]))

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from rtmdet_lab.geometry.boxes import flip_boxes
-from rtmdet_lab.geometry.rotated import flip_rboxes
+from rtmdet_lab.geometry.box_kind import kind_of
 from rtmdet_lab.transforms.base import (
     PAD_VALUE,
     EmptyCrop,
@@ -145,7 +144,7 @@ def flip_sample(image: tv_tensors.Image, target: Target) -> Sample:
     """Returns the sample mirrored left to right."""
     height, width = image_size(image)
     boxes = plain_boxes(target)
-    mirrored = flip_rboxes(boxes, (height, width), True, False) if boxes.shape[-1] == 5 else flip_boxes(boxes, width)
+    mirrored = kind_of(boxes).mirrored(boxes, (height, width), True, False)
     flipped = dict(target, boxes=as_boxes(mirrored, (height, width)))
     if "outlines" in target:
         flipped["outlines"] = target["outlines"].mirrored(width)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rtmdet_lab.core.escaping import for_figure
 from rtmdet_lab.core.structures import Detections, Targets
+from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 from rtmdet_lab.viz.labels import add_label, legible
 
@@ -133,7 +134,7 @@ def add_box(ax: Axes, box: Tensor, color: tuple[float, float, float], text: str 
     # A thin dark line under the coloured one keeps the box visible on any background.
     for width, shade in ((2.6, (0, 0, 0, 0.45)), (1.4, color)):
         line = {"fill": False, "edgecolor": shade, "linewidth": width, "linestyle": style}
-        if len(box) == 5:
+        if kind_of(box) is ROTATED:
             ax.add_patch(Polygon(rboxes_to_quads(box).reshape(4, 2).tolist(), closed=True, **line))
         else:
             x1, y1, x2, y2 = box.tolist()

@@ -12,7 +12,7 @@ from matplotlib.textpath import text_to_path
 from torch import Tensor
 
 from rtmdet_lab.core.escaping import for_figure, for_terminal
-from rtmdet_lab.geometry.rotated import rboxes_to_quads
+from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 from rtmdet_lab.viz.fonts import writable
 
 FONT_SIZE = 6.5  # points
@@ -69,13 +69,13 @@ def add_label(ax: Axes, box: Tensor, text: str, color: tuple[float, float, float
 
 def _anchor(ax: Axes, box: Tensor) -> tuple[float, float, bool, bool]:
     """Returns the point a name is tied to, whether it ends there (instead of beginning), and whether it stands above."""
-    corners = (rboxes_to_quads(box) if len(box) == 5 else box).reshape(-1, 2)
+    corners = kind_of(box).corners(box).reshape(-1, 2)
     left, right = ax.get_xlim()
     bottom, top = ax.get_ylim()
     # An upright box has its name at its top left corner, a turned one at its highest.
     begin, y = corners[corners[:, 1].argmin()].tolist()
     at_right = begin - left > 0.6 * (right - left)  # too little room for a text that begins there
-    end = begin if len(box) == 5 else float(corners[:, 0].max())
+    end = begin if kind_of(box) is ROTATED else float(corners[:, 0].max())
     above = y - top > _ROOM * abs(bottom - top)
     return min(end, right) if at_right else max(begin, left), y if above else max(y, top), at_right, above
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rtmdet_lab.core.escaping import for_figure
 from rtmdet_lab.core.structures import Priors, Targets
+from rtmdet_lab.geometry.box_kind import kind_of
 from rtmdet_lab.viz.assignment import draw_heat, level_maps
 from rtmdet_lab.viz.draw import add_box, class_color, draw_positive_points, show_image, to_rgb_array
 
@@ -160,10 +161,8 @@ def _heading(name: str, limits: tuple[float, float]) -> str:
 
 def _zone(box: Tensor, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """Returns a square window x1 x2 y1 y2 around an object, inside the image."""
-    if len(box) == 5:
-        x, y, reach = float(box[0]), float(box[1]), float(box[2:4].max())
-    else:
-        x, y, reach = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2, float((box[2:] - box[:2]).max())
+    kind = kind_of(box)
+    (x, y), reach = kind.centers(box).tolist(), float(kind.sides(box).max())
     half = min(max(reach, 40.0), min(size) / 2)
     x, y = (min(max(at, half), side - half) for at, side in ((x, size[1]), (y, size[0])))
     return x - half, x + half, y - half, y + half

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from rtmdet_lab.core.escaping import for_figure
 from rtmdet_lab.core.structures import Targets
+from rtmdet_lab.geometry.box_kind import kind_of
 from rtmdet_lab.viz.draw import class_color, draw_targets, targets_of, to_rgb_array
 
 THUMB = 96  # pixels of a small picture
@@ -199,13 +199,8 @@ def _thumb(sample: Any | None) -> np.ndarray:
 
 
 def _corners(targets: Targets) -> np.ndarray:
-    from rtmdet_lab.geometry.rotated import rboxes_to_quads
-
     boxes: Tensor = targets.boxes.float()
-    if boxes.shape[-1] == 5:
-        return rboxes_to_quads(boxes).reshape(-1, 4, 2).numpy()
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    return torch.stack([x1, y1, x2, y1, x2, y2, x1, y2], dim=-1).reshape(-1, 4, 2).numpy()
+    return kind_of(boxes).corners(boxes).reshape(-1, 4, 2).numpy()
 
 
 def _say(ax: Axes, text: str) -> None:

@@ -21,6 +21,7 @@ from rtmdet_lab.core.structures import DensePredictions, Targets
 from rtmdet_lab.data.loaders import Batch, PipelineDataset, SampleKey, Source, collate
 from rtmdet_lab.engine.load import task_from_checkpoint
 from rtmdet_lab.engine.weights import BEST_NAME, kept_weights
+from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 from rtmdet_lab.notebook.panels.panel import Panel, View, html_table
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.transforms.masks import FillOutlines
@@ -116,7 +117,7 @@ class AssignerExplorer:
 
     def matching(self, config: AssignerConfig, moment: str, image: int) -> Matching:
         """Returns one image under the assigner of ``config``."""
-        if self.targets(image).boxes.shape[-1] == 5 and config.iou_cost == "giou":
+        if kind_of(self.targets(image).boxes) is ROTATED and config.iou_cost == "giou":
             raise SettingError("iou cost giou is defined for upright boxes: choose log, linear or none")
         found = self.explain(config, moment, image)
         if found is not None:
@@ -247,7 +248,7 @@ def _objects(explorer: AssignerExplorer, image: int) -> list[tuple[str, int]]:
     targets = explorer.targets(image)
     names = [explorer.source.classes[label] for label in targets.labels.tolist()]
     boxes = targets.boxes
-    sides = (boxes[:, 2:4] if boxes.shape[-1] == 5 else boxes[:, 2:] - boxes[:, :2]).tolist()
+    sides = kind_of(boxes).sides(boxes).tolist()
     return [
         (f"{index}: {name}, {width:.0f} x {height:.0f}", index)
         for index, (name, (width, height)) in enumerate(zip(names, sides, strict=True))

@@ -9,9 +9,10 @@ from torchvision.ops import batched_nms, nms
 from rtmdet_lab.config.presets import STRIDES, resolve_test
 from rtmdet_lab.config.settings import TestConfig
 from rtmdet_lab.core.structures import DensePredictions, ImageMeta
+from rtmdet_lab.geometry import nms as module
+from rtmdet_lab.geometry.box_kind import ROTATED, UPRIGHT, kind_of
+from rtmdet_lab.geometry.nms import class_nms
 from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.tasks import common
-from rtmdet_lab.tasks.common import class_nms, has_area
 from rtmdet_lab.tasks.factory import decode_for
 
 
@@ -40,7 +41,7 @@ def crowd(seed: int, count: int, classes: int, size: float, left: float = 0.0):
 )
 @pytest.mark.parametrize("in_one_call", [1000, 0])
 def test_boxes_kept_are_those_of_each_class_alone(monkeypatch, threshold, count, classes, size, left, in_one_call):
-    monkeypatch.setitem(common._IN_ONE_CALL, True, in_one_call)
+    monkeypatch.setitem(module._IN_ONE_CALL, True, in_one_call)
     for seed in range(3):
         boxes, scores, labels = crowd(seed, count, classes, size, left)
         assert class_nms(boxes, scores, labels, threshold).tolist() == loop(boxes, scores, labels, threshold)
@@ -61,7 +62,7 @@ def test_overlaps_at_the_threshold_are_decided_as_in_single_precision(monkeypatc
     scores, labels = torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.int64)
     assert len(nms(boxes, scores, threshold)) == kept
     for in_one_call in (1000, 0):
-        monkeypatch.setitem(common._IN_ONE_CALL, True, in_one_call)
+        monkeypatch.setitem(module._IN_ONE_CALL, True, in_one_call)
         assert len(class_nms(boxes, scores, labels, threshold)) == kept
 
 
@@ -77,9 +78,9 @@ def test_nothing_equal_scores_and_endless_boxes():
 
 def test_boxes_without_a_side_are_told():
     upright = torch.tensor([[0.0, 0, 1, 1], [3, 0, 3, 9], [0, 5, 9, 5], [5, 0, 4, 9], [0, 0, float("nan"), 1]])
-    assert has_area(upright).tolist() == [True, False, False, False, False]
+    assert UPRIGHT.has_area(upright).tolist() == [True, False, False, False, False]
     turned = torch.tensor([[0.0, 0, 1, 1, 0.3], [0, 0, 0, 2, 0], [0, 0, 2, -1, 0]])
-    assert has_area(turned).tolist() == [True, False, False]
+    assert ROTATED.has_area(turned).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("task", ["detection", "instance", "rotated"])
@@ -97,5 +98,5 @@ def test_boxes_without_a_side_are_not_among_the_detections(task):
     meta = ImageMeta(original_size=(64, 64), canvas_size=(64, 64))
     config = resolve_test(TestConfig(score_threshold=0.01), task)
     (found,) = decode_for(task)(DensePredictions(logits, boxes, priors, **extra), [meta], config)
-    assert has_area(found.boxes).all()
+    assert kind_of(found.boxes).has_area(found.boxes).all()
     assert len(found) == 1
