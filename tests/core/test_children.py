@@ -96,7 +96,7 @@ for number in map_in_processes(wait_forever, range(40), 2, 1, "wait"):
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_processes_end_when_their_parent_is_killed(signum):
     code = PROGRAM.format(folder=str(Path(__file__).parent))
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

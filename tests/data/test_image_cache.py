@@ -273,7 +273,9 @@ def fill(source, first: int) -> None:
         source.load(index)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method", ["fork", pytest.param("spawn", marks=pytest.mark.slow), pytest.param("forkserver", marks=pytest.mark.slow)]
+)
 def test_several_processes_fill_one_cache(source, tmp_path, method):
     expected = pixels_of(source)
     kept = with_reading(source, Reading(None, cache_for(source)))
@@ -301,7 +303,7 @@ def config(**changes):
         ("fork", "cached", True),
         ("fork", "uncached", False),
         ("fork", "uncached", True),
-        ("spawn", "uncached", True),
+        pytest.param("spawn", "uncached", True, marks=pytest.mark.slow),
     ],
 )
 def test_batches_are_those_without_a_cache_bit_for_bit(source, method, partners, reduced):
@@ -344,6 +346,7 @@ def share(number: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_processes_of_a_training_share_one_cache(tmp_path):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=share, args=(number, str(tmp_path))) for number in range(2)]
@@ -391,7 +394,7 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_nothing_stays_after_a_kill_nor_has_a_name_before(tmp_path, signum):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

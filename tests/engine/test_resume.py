@@ -78,7 +78,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "moment", [(0, 1), (0, 4), (2, 3), ("validation", 1)], ids=lambda moment: f"{moment[0]}-{moment[1]}"
+    "moment",
+    [(0, 1), pytest.param((0, 4), marks=pytest.mark.slow), (2, 3), ("validation", 1)],
+    ids=lambda moment: f"{moment[0]}-{moment[1]}",
 )
 def test_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, whole, moment):
     with pytest.raises(TrainingInterrupted) as stopped:
@@ -97,8 +99,15 @@ def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weight
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("signum", "workers"),
+    [
+        (signal.SIGINT, 0),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow),
+        (signal.SIGTERM, 1),
+    ],
+)
 def test_signal_inside_a_group_of_batches_is_answered_after_the_batch(tmp_path, monkeypatch, signum, workers):
     settings = {"train.workers": workers, "train.gradient_accumulation_steps": 3, "train.batch_size": 2}
     extra = settings | {"train.epochs": 2, "train.weak_epochs": 0}

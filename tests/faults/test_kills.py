@@ -29,11 +29,11 @@ def whole(tmp_path_factory):
     ("moment", "count"),
     [
         ("between step and average", 6),  # in the second epoch
-        ("while a file is written", 2),
+        pytest.param("while a file is written", 2, marks=pytest.mark.slow),
         pytest.param("between the states' names", 2, marks=pytest.mark.slow),
-        ("during validation", 2),
+        pytest.param("during validation", 2, marks=pytest.mark.slow),
         pytest.param("before the log", 1, marks=pytest.mark.slow),
-        ("after an epoch", 2),  # the stages change here
+        pytest.param("after an epoch", 2, marks=pytest.mark.slow),  # the stages change here
     ],
 )
 def test_killed_run_ends_with_the_same_files_bit_for_bit(tmp_path, whole, moment, count):

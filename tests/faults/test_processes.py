@@ -43,7 +43,9 @@ def test_killed_loader_process_is_a_sentence_and_the_run_goes_on_bit_for_bit(tmp
     assert_same(whole, final(tmp_path))
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.alone
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_saves_the_state_within_ten_seconds_even_while_data_hang(tmp_path, whole, signum):
     child = start(tmp_path, "the data hang", 6, **LOADED)
     wait_for(lambda: (tmp_path / "hanging").exists())
@@ -59,6 +61,7 @@ def test_signal_saves_the_state_within_ten_seconds_even_while_data_hang(tmp_path
     assert_same(whole, final(tmp_path))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["the data hang", "a loader process is stopped"])
 def test_loader_that_stands_still_is_a_sentence_and_the_run_goes_on_bit_for_bit(tmp_path, whole, fault):
@@ -70,6 +73,7 @@ def test_loader_that_stands_still_is_a_sentence_and_the_run_goes_on_bit_for_bit(
     assert_same(whole, final(tmp_path))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_signal_ends_a_long_run_within_ten_seconds_and_leaves_no_process(tmp_path):
     child = start(tmp_path, **LOADED, **LONG)
@@ -112,6 +116,7 @@ def test_run_that_stops_at_a_bad_image_lets_its_loader_processes_go_without_the_
         gc.enable()
 
 
+@pytest.mark.slow
 def test_clock_that_jumps_changes_nothing(tmp_path, whole):
     assert run(tmp_path, "the clock jumps", **LOADED) == 0
     found = final(tmp_path)

@@ -40,6 +40,7 @@ def disk(tmp_path):
 # A full disk ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_disk_that_fills_up_during_a_checkpoint_keeps_the_previous_one_and_the_run_goes_on(tmp_path, disk):
     assert run(tmp_path / "whole") == 0
     folder = disk / "run"

@@ -114,6 +114,7 @@ def test_wrong_parameter_is_refused_by_name_before_any_work(parameters, message,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_train_takes_any_setting(quickstart, tmp_path):
     folder, _ = quickstart
     overrides = {
@@ -153,6 +154,7 @@ def test_train_on_two_processes_learns_what_one_learns(quickstart, tmp_path):
         assert pictures(notebook) == 1
 
 
+@pytest.mark.slow
 def test_evaluate_scores_what_the_quickstart_trained(quickstart, tmp_path):
     folder, _ = quickstart
     notebook = execute(
@@ -189,6 +191,7 @@ def test_deployment_compares_runtimes_of_what_the_quickstart_trained(quickstart,
     assert "torchscript: 6 images:" in printed(notebook)
 
 
+@pytest.mark.slow
 def test_tour_of_the_detector(quickstart, tmp_path):
     notebook = execute("10_detection", tmp_path, data_dir=tmp_path / "data", out_dir=tmp_path / "run", **SMALL)
     assert pictures(notebook) == 7

@@ -39,6 +39,7 @@ def sweep(tmp_path, *rows, seeds=(0,), jobs=2, retries=0):
     return runs, tracker
 
 
+@pytest.mark.slow
 def test_a_failure_stops_no_other_and_keeps_its_notebook(tmp_path, capsys):
     runs, tracker = sweep(tmp_path, "a", "fails", "c")
     assert [finished_record(run) is not None for run in runs] == [True, False, True]
@@ -119,6 +120,7 @@ def test_folder_that_cannot_be_locked_is_named(tmp_path, monkeypatch, capsys):
     assert f"{run.folder} lies on a file system without locks" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_killed_worker_frees_its_run_at_once(tmp_path):
     (run,) = plan(write_experiment(tmp_path, "slow", "b"), "smoke", [0], tmp_path / "out", rows=["slow"])
     process = local._start(run)
