@@ -141,7 +141,7 @@ def test_from_an_image_to_the_loss(data):
         "losses/quality_focal.py:quality_focal_loss",
         "losses/iou.py:overlap_loss",
     ]
-    assert_way("From an image to the loss", follow(learn, stations, "engine/step.py:TrainStep.backward"), 15)
+    assert_way("From an image to the loss", follow(learn, stations, "engine/step.py:TrainStep.backward"), 14)
 
 
 def test_from_a_weight_file_to_drawn_boxes(data, tmp_path):

@@ -15,7 +15,7 @@ from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.data.coco_file import CocoFile, ImageRecord, read_coco
 from rtmdet_lab.data.folders import fit_names
-from rtmdet_lab.data.reading import Reading
+from rtmdet_lab.data.images import WholeImages
 from rtmdet_lab.data.records import FlatRecords
 from rtmdet_lab.data.segmentation import to_polygons
 from rtmdet_lab.geometry.masks import decode_segmentation
@@ -59,7 +59,7 @@ class CocoDataset:
         self.folder = Path(images)
         self.training = training
         self.outlines = outlines
-        self.reading = Reading()
+        self.reading = WholeImages()
         if not self.folder.is_dir():
             raise DataError(f"no image folder {self.folder}: it does not exist or is not a folder")
         file = read_coco(Path(annotations), classes, segmentations=outlines, of_another_set=of_another_set)

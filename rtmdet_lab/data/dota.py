@@ -17,10 +17,9 @@ from rtmdet_lab.core.structures import ImageMeta, Targets
 from rtmdet_lab.data.coco_file import OUTSIDE, THIN
 from rtmdet_lab.data.folders import visible_files
 from rtmdet_lab.data.foreign import name_folder
-from rtmdet_lab.data.images import IMAGE_SUFFIXES, peek_size
+from rtmdet_lab.data.images import IMAGE_SUFFIXES, WholeImages, peek_size
 from rtmdet_lab.data.label_file import LabelFile, read_label_file
 from rtmdet_lab.data.plausibility import judge_places
-from rtmdet_lab.data.reading import Reading
 from rtmdet_lab.data.records import PackedText
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
 from rtmdet_lab.transforms.base import Sample, image_size
@@ -175,7 +174,7 @@ class DotaDataset:
     ) -> None:
         folder = Path(labels)
         self.training = training
-        self.reading = Reading()
+        self.reading = WholeImages()
         self.title = str(folder)
         read = read_labelled(Path(images), folder, None if of_another_set else classes)
         _answer(read.problems, on_bad, folder)

@@ -11,7 +11,7 @@ import io
 import re
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from rtmdet_lab.core.files import AWAY, PATIENCE_S, patiently, require_plain
 from rtmdet_lab.data.exif import SIDEWAYS, is_turned
 from rtmdet_lab.data.tiff import describe_tiff
 from rtmdet_lab.transforms.base import image_size, to_image
+
+if TYPE_CHECKING:
+    from rtmdet_lab.data.image_cache import ImageCache
 
 MAX_PIXELS = 600_000_000  # 24,000 x 24,000: past the largest aerial images in use, and 1.8 GB as RGB
 JPEG_SUFFIXES = (".jpg", ".jpeg")
@@ -102,6 +105,32 @@ def read_reduced(
             "replace the image or correct its width and height in the annotation file"
         )
     return image, found
+
+
+class WholeImages:
+    """How a set's images are read unless a training asks otherwise (:mod:`rtmdet_lab.data.reading`): whole, each time."""
+
+    side: int | None = None  # pixels that the longer side of a reduced image has at least; None: none is reduced
+    cache: ImageCache | None = None  # of decoded images
+
+    def read(
+        self,
+        index: int,
+        path: Path,
+        size: tuple[int, int] | None = None,
+        whole: bool = False,
+        reach: tuple[float, float] | None = None,
+    ) -> tuple[tv_tensors.Image, tuple[int, int]]:
+        """Returns image number ``index`` and the (height, width) of the whole one, which its annotations are made for.
+
+        Args:
+            size, reach: as for :func:`read_image`.
+            whole: do not reduce.
+
+        Raises:
+            DataError: as :func:`read_image`.
+        """
+        return read_reduced(path, size, None, reach)
 
 
 def reduction(size: tuple[int, int], side: int | None) -> int:

@@ -11,14 +11,14 @@ from torchvision import tv_tensors
 
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.data.image_cache import ImageCache
-from rtmdet_lab.data.images import read_reduced
+from rtmdet_lab.data.images import WholeImages, read_reduced
 
 Set = TypeVar("Set")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the images of a set are read.
+class Reading(WholeImages):
+    """How the images of a training set are read.
 
     Args:
         side: JPEG images are reduced to 1/2, 1/4 or 1/8 of their size where that leaves the longer side at least this many
@@ -37,27 +37,18 @@ class Reading:
         whole: bool = False,
         reach: tuple[float, float] | None = None,
     ) -> tuple[tv_tensors.Image, tuple[int, int]]:
-        """Returns image number ``index`` and the (height, width) of the whole one, which its annotations are made for.
-
-        Args:
-            size: (height, width) of the annotation file, None where it does not say.
-            reach: x, y that the boxes end at; it and the size tell whether the image is read turned.
-            whole: do not reduce.
-
-        Raises:
-            DataError: as :func:`~rtmdet_lab.data.images.read_image`.
-        """
         exception = whole and self.side is not None
         cache = self.cache
         if cache is not None and exception and cache.reduces(index):
             cache = None
-        found = None if cache is None else cache.get(index)
-        if found is None:
-            found = read_reduced(path, size, None if whole else self.side, reach)
-            # An exception is never kept: of a JPEG under another name the cache does not know that it is one.
-            if cache is not None and not exception:
-                cache.put(index, found[0])
-        return found
+        cached = None if cache is None else cache.get(index)
+        if cached is not None:
+            return cached
+        image, whole_size = read_reduced(path, size, None if whole else self.side, reach)
+        # An exception is never cached: of a JPEG under another name the cache does not know that it is one.
+        if cache is not None and not exception:
+            cache.put(index, image)
+        return image, whole_size
 
 
 def with_reading(source: Set, reading: Reading) -> Set:

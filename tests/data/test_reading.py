@@ -339,7 +339,7 @@ def test_stages_of_the_rotated_task(tmp_path):
 def test_without_the_setting_nothing_changes(photographs):
     stages = plan_stages(config(**{"data.reduced_decode": False}), photographs)
     assert all(stage.source is photographs for stage in stages)
-    assert photographs.reading == Reading()
+    assert photographs.reading.side is None
 
 
 def test_setting_is_seen_where_it_reads_fewer_pixels(photographs, tmp_path):
