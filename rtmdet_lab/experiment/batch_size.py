@@ -21,14 +21,13 @@ from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.distributed import world_size
-from rtmdet_lab.core.errors import DataError, SettingError
-from rtmdet_lab.data.loaders import PipelineDataset, SampleKey, Source, collate
+from rtmdet_lab.core.errors import SettingError
+from rtmdet_lab.data.loaders import Source, collate
 from rtmdet_lab.engine.memory import OutOfMemory, explain_memory, training_advice
 from rtmdet_lab.engine.processes import require_processes
-from rtmdet_lab.engine.stages import plan_stages
 from rtmdet_lab.engine.state import saved_config
 from rtmdet_lab.engine.step import TrainStep
-from rtmdet_lab.experiment.forecast import GIB, free_memory, measure
+from rtmdet_lab.experiment.forecast import GIB, first_samples, free_memory, fullest, measure
 from rtmdet_lab.experiment.run import choose_device, open_data, prepare, with_classes
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.transforms.base import Sample
@@ -36,9 +35,9 @@ from rtmdet_lab.transforms.normalize import normalize
 
 HEADROOM = {"cuda": 0.9, "cpu": 0.75}  # share of the memory a batch may take: fragments and other programs need some
 LEAST_STEPS = 25  # of an epoch, where the batch is chosen here
-LOOKED_AT_SIZES = 8  # images
+PROBED_SIZES = 8  # images
 SMALL_SET, LONG_RECIPE = 5000, 100  # images, epochs
-LOOKED_AT = 64  # samples, of which the one with the most objects fills the batch
+PROBED = 64  # samples, of which the one with the most objects fills the batch
 
 
 def planned_config(
@@ -155,7 +154,7 @@ def short_recipe(config: ExperimentConfig, images: int, side: int) -> list[str]:
 
 def longest_side(source: Source) -> int:
     """Returns the longest side of the first images, pixels."""
-    return max(max(source.load(index)[0].shape[-2:]) for index in range(min(len(source), LOOKED_AT_SIZES)))
+    return max(max(source.load(index)[0].shape[-2:]) for index in range(min(len(source), PROBED_SIZES)))
 
 
 def smaller_batches(config: ExperimentConfig, images: int, processes: int = 1) -> list[int]:
@@ -197,7 +196,7 @@ def find_batch(
         OutOfMemory: not even one image per process fits.
     """
     config = task.config
-    sample = fullest_sample(task, source)
+    sample = fullest(first_samples(config, source, PROBED))
     sizes = batches_to_try(config, processes) if sizes is None else sizes
     for size in sizes:
         tried = with_batch(config, size)
@@ -215,20 +214,6 @@ def find_batch(
     if not sizes:
         raise SettingError(f"train.batch_size {config.train.batch_size} does not divide over {processes} processes")
     raise failure
-
-
-def fullest_sample(task: Task, source: Source) -> Sample:
-    """Returns the training sample with the most objects of the first ones: assigning labels needs memory for each."""
-    config = task.config
-    stage = plan_stages(config, source)[0]
-    dataset = PipelineDataset(stage.source, stage.pipeline, training=True, seed=config.seed, on_bad=config.data.on_bad)
-    samples = []
-    for position in range(min(LOOKED_AT, len(source))):
-        sample, _, failure = dataset[SampleKey(0, position, position)]
-        if failure:
-            raise DataError(failure)
-        samples.append(sample)
-    return max(samples, key=lambda one: len(one[1]["labels"]))
 
 
 def train_twice(task: Task, sample: Sample, size: int, device: torch.device) -> None:

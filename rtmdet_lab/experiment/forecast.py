@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rtmdet_lab.engine.memory import require_memory_for_classes
 from rtmdet_lab.engine.stages import plan_stages
 from rtmdet_lab.engine.step import TrainStep
 from rtmdet_lab.tasks.factory import build_task
+from rtmdet_lab.transforms.base import Sample
 from rtmdet_lab.transforms.normalize import normalize
 
 GIB = 2**30
@@ -30,7 +32,7 @@ WAITING = 3  # batches per loader process that are drawn, waiting or in use
 SPARE = 1.15  # what a step takes over what is counted
 STATES = 5  # weights, gradients, two moments of the optimizer, averaged weights
 VALIDATION = 0.35  # time of an image that is validated over that of one that is learned
-LOOKED_AT = 4  # samples that are loaded; the one with the most objects is learned
+PROBED = 4  # samples that are loaded; the one with the most objects is learned
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,33 @@ def measure(config: ExperimentConfig, source: Source, device: torch.device) -> F
         torch.set_rng_state(random)
 
 
-def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> Forecast:
-    stage = plan_stages(dataclasses.replace(config, data=dataclasses.replace(config.data, cache_decoded=False)), source)[0]
+def first_samples(config: ExperimentConfig, source: Source, most: int) -> list[Sample]:
+    """Returns the first training samples of a run, at most so many, decoded anew.
+
+    Raises:
+        DataError: images that cannot be read.
+    """
+    stage = plan_stages(config, source)[0]
     dataset = PipelineDataset(stage.source, stage.pipeline, training=True, seed=config.seed, on_bad=config.data.on_bad)
-    begin, samples = time.monotonic(), []
-    for position in range(min(LOOKED_AT, len(source))):
+    samples = []
+    for position in range(min(most, len(source))):
         sample, _, failure = dataset[SampleKey(0, position, position)]
         if failure:
             raise DataError(failure)
         samples.append(sample)
+    return samples
+
+
+def fullest(samples: Sequence[Sample]) -> Sample:
+    """Returns the sample with the most objects: assigning labels needs memory for each."""
+    return max(samples, key=lambda sample: len(sample[1]["labels"]))
+
+
+def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> Forecast:
+    begin = time.monotonic()
+    samples = first_samples(config, source, PROBED)
     load_s = (time.monotonic() - begin) / len(samples)
-    batch = collate([(max(samples, key=lambda one: len(one[1]["labels"])), [], None)])
+    batch = collate([(fullest(samples), [], None)])
 
     require_memory_for_classes(config.model.num_classes, 1, config.augment.input_size, device)
     task = build_task(config)
@@ -118,8 +136,9 @@ def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> 
         if device.type == "cuda":
             torch.cuda.synchronize()
         learn_s = time.monotonic() - begin
-    weights = sum(one.numel() * one.element_size() for one in step.state.model.parameters())
-    own = {one.untyped_storage().data_ptr() for one in (*step.state.model.parameters(), *step.state.model.buffers())}
+    model = step.state.model
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     per_image = sum(size for place, size in kept.items() if place not in own)
     return Forecast(device.type, STATES * weights, int(SPARE * per_image), learn_s, load_s)
 

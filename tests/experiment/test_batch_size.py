@@ -20,13 +20,13 @@ from rtmdet_lab.engine.memory import OutOfMemory
 from rtmdet_lab.experiment import batch_size
 from rtmdet_lab.experiment.batch_size import (
     HEADROOM,
+    PROBED,
     batches_to_try,
     find_batch,
-    fullest_sample,
     planned_config,
     with_batch,
 )
-from rtmdet_lab.experiment.forecast import GIB, Forecast
+from rtmdet_lab.experiment.forecast import GIB, Forecast, first_samples, fullest
 
 CPU = torch.device("cpu")
 
@@ -106,7 +106,7 @@ def test_what_did_not_fit_is_let_go(monkeypatch):
 def test_batch_is_filled_with_the_sample_that_has_the_most_objects():
     task, source = make_task(), Squares(8)
     counts = [len(source.load(index)[1]["labels"]) for index in range(8)]
-    assert len(fullest_sample(task, source)[1]["labels"]) >= max(counts)
+    assert len(fullest(first_samples(task.config, source, PROBED))[1]["labels"]) >= max(counts)
 
 
 @pytest.fixture
