@@ -308,6 +308,7 @@ class Interrupts(Hook):
 
     def after_batch(self, run: Run) -> None:
         if self.monitor.is_current(run):
+            run.count_time()  # for the state that may be saved now
             run.stop_if_asked()
         elif run.is_asked_alone and not run.step.group_complete:
             raise NoBatch from StopWaiting()

@@ -519,6 +519,7 @@ def test_signal_saves_the_state_and_names_it(tmp_path, signum, exit_code):
     assert_one_sentence(stopped.value, "epoch 1, batch 2 of 4", str(tmp_path), "--resume")
     state = torch.load(tmp_path / STATE_NAME, weights_only=True)
     assert (state["epoch"], state["batch"]) == (0, 2)
+    assert state["sums"]["seconds"] > state["sums"]["load_seconds"]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert recorder.closed == 1
 
