@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rtmdet_lab import create_model, load_experiment, prepare_inference
+from rtmdet_lab import create_model, load_table, prepare_inference
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.cli.common import add_json, print_table, write_result
 from rtmdet_lab.engine.predict import DTYPES
@@ -63,7 +63,7 @@ def main() -> None:
     limits = [{"precision": name, "TFLOP/s": one.operations / 1e12, "GB/s": one.bytes / 1e9} for name, one in speeds.items()]
     print(f"{name}, PyTorch {torch.__version__}, input {args.input_size}\n")
     print_table(limits)
-    published = {f"rtmdet-{row}": values.get("latency_ms") for row, values in load_experiment(EXPERIMENT).published.items()}
+    published = {f"rtmdet-{row}": values.get("latency_ms") for row, values in load_table(EXPERIMENT).published.items()}
     rows: list[dict[str, Any]] = []
     for model in args.models:
         for batch in args.batches:

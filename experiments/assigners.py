@@ -3,13 +3,13 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
 # The paper compares the others on this detector alone (docs/paper.md 2.6).
 RESNET = {"dynamic soft label": "41.3", "ATSS": "39.2", "PAA": "40.4", "OTA": "40.7", "TOOD without its head": "40.7"}
 
-ITEM = PaperItem(
-    item="Assigners",
+TABLE = Table(
+    title="Assigners",
     claim="Dynamic soft labels assign better than SimOTA, ATSS and TOOD's task-aligned assigner.",
     base=with_overrides(ExperimentConfig(), {"model.size": "s", **ABLATION_TEST}),
     rows={

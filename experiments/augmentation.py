@@ -3,10 +3,10 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Data augmentation",
+TABLE = Table(
+    title="Data augmentation",
     claim="Strong augmentation that ends in a weak stage is better than either throughout.",
     base=with_overrides(ExperimentConfig(), {"model.size": "s", "model.pretrained_backbone": False, **ABLATION_TEST}),
     rows={

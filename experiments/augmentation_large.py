@@ -3,10 +3,10 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Data augmentation, RTMDet-l",
+TABLE = Table(
+    title="Data augmentation, RTMDet-l",
     claim="A large model gains most from mosaic and mixup, and more where it ends in a weak stage.",
     base=with_overrides(ExperimentConfig(), {"model.size": "l", **ABLATION_TEST}),
     rows={

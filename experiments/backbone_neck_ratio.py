@@ -3,10 +3,10 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Table 5c",
+TABLE = Table(
+    title="Table 5c",
     claim="A neck as heavy as the backbone is better than a heavier backbone at size s, and as good at size l.",
     base=with_overrides(ExperimentConfig(), {"model.backbone.channel_attention": False, **ABLATION_TEST}),
     rows={

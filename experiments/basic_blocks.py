@@ -3,10 +3,10 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Figure 3",
+TABLE = Table(
+    title="Figure 3",
     claim="Large depth-wise kernels are a better basic block than re-parameterized or plain 3 x 3 ones.",
     base=with_overrides(ExperimentConfig(), {"model.size": "s", **ABLATION_TEST}),
     rows={

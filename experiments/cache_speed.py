@@ -1,17 +1,17 @@
 """What the caches of mosaic and mixup save: loading time with partners from a cache, and read fresh from the data set.
 
-    rtmdet-lab sweep cache_speed --budget laptop --seeds 0 1 2 && rtmdet-lab report cache_speed
+    rtmdet-lab sweep cache_speed --scale laptop --seeds 0 1 2 && rtmdet-lab report cache_speed
 
 The number to look at is the loading time per 100 images; APs of these short runs are those of strong augmentation alone.
 """
 
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Caching",
+TABLE = Table(
+    title="Caching",
     claim="Cached partners make mosaic and mixup faster.",
     base=with_overrides(ExperimentConfig(), {"model.size": "s", "train.weak_epochs": 0}),
     rows={
@@ -35,7 +35,7 @@ ITEM = PaperItem(
         Comparison("mixup, cached", "mixup, uncached", metric="load_ms"),
     ),
     # Loading is measured where nothing else runs beside it: without worker processes, and only the strong stage.
-    budgets={
-        name: BUDGETS["detection"][name].changed({"train.epochs": 2, "train.weak_epochs": 0}) for name in ("smoke", "laptop")
+    scales={
+        name: SCALES["detection"][name].changed({"train.epochs": 2, "train.weak_epochs": 0}) for name in ("smoke", "laptop")
     },
 )

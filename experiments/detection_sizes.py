@@ -2,11 +2,11 @@
 
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Table 2",
+TABLE = Table(
+    title="Table 2",
     claim="One design scales from 5 to 95 million parameters, and every size is better than the one before.",
     base=with_overrides(ExperimentConfig(), {}),
     rows={
@@ -43,5 +43,5 @@ ITEM = PaperItem(
         Comparison("l", "m"),
         Comparison("x", "l"),
     ),
-    budgets={"laptop": BUDGETS["detection"]["laptop"].changed({"train.epochs": 4, "train.weak_epochs": 4})},
+    scales={"laptop": SCALES["detection"]["laptop"].changed({"train.epochs": 4, "train.weak_epochs": 4})},
 )

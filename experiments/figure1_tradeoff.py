@@ -6,16 +6,16 @@ each peer states of itself (half of its FLOPs, the paper's unit); what lies abov
 """
 
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
 
 def peer(params_m: str, macs_g: str, ap: str) -> dict[str, str]:
     return {"params_M": params_m, "macs_G": macs_g, "AP": ap}
 
 
-ITEM = PaperItem(
-    item="Figure 1",
+TABLE = Table(
+    title="Figure 1",
     claim="RTMDet has a better trade-off of cost and accuracy than the YOLO series.",
     base=ExperimentConfig(),
     rows={size: {"model.size": size} for size in ("tiny", "s", "m", "l", "x")},
@@ -64,5 +64,5 @@ ITEM = PaperItem(
             "x": peer("98.4", "103.3", "51.9"),
         },
     },
-    budgets={"laptop": BUDGETS["detection"]["laptop"].changed({"train.epochs": 4, "train.weak_epochs": 4})},
+    scales={"laptop": SCALES["detection"]["laptop"].changed({"train.epochs": 4, "train.weak_epochs": 4})},
 )

@@ -3,10 +3,10 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Detection head",
+TABLE = Table(
+    title="Detection head",
     claim="Shared convolutions with batch norm of their own per level equal separate heads, and beat one head for all.",
     base=with_overrides(ExperimentConfig(), {"model.size": "l", **ABLATION_TEST}),
     rows={

@@ -2,11 +2,11 @@
 
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Table 3",
+TABLE = Table(
+    title="Table 3",
     claim="With a kernel and a mask feature branch every size is better at instance segmentation than the one before.",
     base=with_overrides(ExperimentConfig(), {"task": "instance"}),
     rows={
@@ -39,5 +39,5 @@ ITEM = PaperItem(
         Comparison("x", "l"),
         Comparison("s", "s, separate towers", at_least_as_good=True),
     ),
-    budgets={"laptop": BUDGETS["instance"]["laptop"].changed({"train.epochs": 3, "train.weak_epochs": 3})},
+    scales={"laptop": SCALES["instance"]["laptop"].changed({"train.epochs": 3, "train.weak_epochs": 3})},
 )

@@ -3,10 +3,10 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Table 5a",
+TABLE = Table(
+    title="Table 5a",
     claim="A 5 x 5 depth-wise kernel is better than 3 x 3, and as good as 7 x 7.",
     base=with_overrides(ExperimentConfig(), {"model.size": "l", "model.backbone.channel_attention": False, **ABLATION_TEST}),
     rows={

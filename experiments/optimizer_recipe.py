@@ -3,8 +3,8 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
 _EPOCHS = ("train.epochs", "train.weak_epochs")
 
@@ -18,8 +18,8 @@ BASE = {
     **ABLATION_TEST,
 }
 
-ITEM = PaperItem(
-    item="Training recipe",
+TABLE = Table(
+    title="Training recipe",
     claim="A flat phase before the cosine, no decay of norm and bias, and a pretrained backbone each help.",
     base=with_overrides(ExperimentConfig(), BASE),
     rows={
@@ -46,8 +46,8 @@ ITEM = PaperItem(
         Comparison("no decay of norm and bias", "decay to 1 %", at_least_as_good=True),
         Comparison("twice as long", "no decay of norm and bias"),
     ),
-    budgets={
-        name: BUDGETS["detection"][name].changed(
+    scales={
+        name: SCALES["detection"][name].changed(
             epochs, skip={"pretrained backbone": "published weights fit the published size alone, and are downloaded"}
         )
         # Fewer than usual on a laptop: one row trains twice as long.

@@ -2,11 +2,11 @@
 
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Rotated boxes on HRSC2016",
+TABLE = Table(
+    title="Rotated boxes on HRSC2016",
     claim="A larger RTMDet-R is better on ships.",
     base=with_overrides(
         ExperimentConfig(),
@@ -26,8 +26,8 @@ ITEM = PaperItem(
         }
     },
     comparisons=(Comparison("l", "tiny"),),
-    budgets={
-        name: BUDGETS["rotated"][name].changed({"data.repeat": 1, "train.epochs": epochs})
+    scales={
+        name: SCALES["rotated"][name].changed({"data.repeat": 1, "train.epochs": epochs})
         for name, epochs in (("smoke", 2), ("laptop", 3))
     },
 )

@@ -2,8 +2,8 @@
 
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
 MULTI_SCALE = {
     "tiny, multi-scale": ("53.59", "79.82", "58.87"),
@@ -13,8 +13,8 @@ MULTI_SCALE = {
     "l, multi-scale, from COCO": ("56.74", "81.33", "63.45"),
 }
 
-ITEM = PaperItem(
-    item="Rotated boxes on DOTA-v1.0",
+TABLE = Table(
+    title="Rotated boxes on DOTA-v1.0",
     claim="With one more output, the angle, every size is better than the one before, and l better with mosaic and mixup.",
     base=with_overrides(ExperimentConfig(), {"task": "rotated", "model.num_classes": 15}),
     rows={
@@ -64,5 +64,5 @@ ITEM = PaperItem(
         Comparison("l", "m"),
         Comparison("l, mosaic and mixup", "l"),
     ),
-    budgets={"laptop": BUDGETS["rotated"]["laptop"].changed({"train.epochs": 3})},
+    scales={"laptop": SCALES["rotated"]["laptop"].changed({"train.epochs": 3})},
 )

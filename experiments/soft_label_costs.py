@@ -3,12 +3,12 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
 RESNET = {"none": "39.9", "soft class": "40.3", "soft class and center": "40.8", "soft class, center and log IoU": "41.3"}
 
-ITEM = PaperItem(
-    item="Table 6",
+TABLE = Table(
+    title="Table 6",
     claim="Soft classification cost, soft center prior and logarithmic overlap cost each help.",
     base=with_overrides(ExperimentConfig(), {"model.size": "s", **ABLATION_TEST}),
     rows={

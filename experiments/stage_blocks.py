@@ -3,10 +3,10 @@
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.table import Comparison, Table
 
-ITEM = PaperItem(
-    item="Table 5b",
+TABLE = Table(
+    title="Table 5b",
     claim="Channel attention makes fewer blocks in the middle stages as good as more blocks without it.",
     base=with_overrides(ExperimentConfig(), {"model.size": "l", **ABLATION_TEST}),
     rows={

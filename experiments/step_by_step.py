@@ -7,14 +7,14 @@ decay of 5e-4 and 0.01 per 64 images, a cosine to a twentieth, and 15 last epoch
 It is not YOLOX's recipe in these: focal loss stands for its binary cross-entropy with objectness; images keep one size,
 where YOLOX draws 448 to 832 pixels; the last epochs add no L1 loss and keep jitter; boxes count as 1 - IoU, not as
 1 - IoU^2; 256 images a step, 1000 steps of warm-up, and the jitter of RTMDet-s. Learning rates follow the batch on every
-budget, each by the rule of its optimizer.
+scale, each by the rule of its optimizer.
 """
 
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import ABLATION_TEST
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.scale import BUDGETS
-from rtmdet_lab.experiment.table import Comparison, PaperItem
+from rtmdet_lab.experiment.scale import SCALES
+from rtmdet_lab.experiment.table import Comparison, Table
 
 # Its 44.2 is printed for the small cache, the usual one has 43.9 (docs/paper.md 2.7).
 SMALL_CACHE = {"augment.mosaic_cache": 10, "augment.mixup_cache": 5, "augment.cache_eviction": "oldest"}
@@ -76,8 +76,8 @@ def rows() -> dict[str, dict]:
     return found
 
 
-ITEM = PaperItem(
-    item="Table 9",
+TABLE = Table(
+    title="Table 9",
     claim="Every step from YOLOX-s to RTMDet-s helps but the shared head, which costs nothing and is smaller.",
     base=with_overrides(ExperimentConfig(), YOLOX),
     rows=rows(),
@@ -102,8 +102,8 @@ ITEM = PaperItem(
         Comparison("cache and two stages", "assignment and losses"),
         Comparison("pretrained backbone", "cache and two stages"),
     ),
-    budgets={
-        name: BUDGETS["detection"][name].changed(
+    scales={
+        name: SCALES["detection"][name].changed(
             {"train.epochs": epochs, "train.lr": None},  # what the rule gives for the batch
             skip={"pretrained backbone": "published weights fit the published size alone, and are downloaded"},
         )

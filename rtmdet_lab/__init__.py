@@ -47,13 +47,18 @@ _HOME = {
     "prepare_inference": "engine.predict",
     "task_from_checkpoint": "engine.load",
     "run": "experiment.run",
-    "PaperItem": "experiment.table",
+    "Table": "experiment.table",
     "Comparison": "experiment.table",
+    "load_table": "experiment.table",
+    "run_row": "experiment.row",
+    "row_config": "experiment.row",
+    "RunRecord": "experiment.record",
+    "read_record": "experiment.record",
+    # What Table, load_table, run_row and row_config were called in earlier versions.
+    "PaperItem": "experiment.table",
     "load_experiment": "experiment.table",
     "run_variant": "experiment.row",
     "variant_config": "experiment.row",
-    "RunRecord": "experiment.record",
-    "read_record": "experiment.record",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -81,9 +86,9 @@ if TYPE_CHECKING:  # what an editor sees
     from rtmdet_lab.evaluation.coco import evaluate_coco
     from rtmdet_lab.evaluation.dota import evaluate_dota
     from rtmdet_lab.experiment.record import RunRecord, read_record
-    from rtmdet_lab.experiment.row import run_variant, variant_config
+    from rtmdet_lab.experiment.row import row_config, run_row, run_variant, variant_config
     from rtmdet_lab.experiment.run import run
-    from rtmdet_lab.experiment.table import Comparison, PaperItem, load_experiment
+    from rtmdet_lab.experiment.table import Comparison, PaperItem, Table, load_experiment, load_table
     from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads, rotated_iou, rotated_nms
     from rtmdet_lab.layers.fuse import fuse
     from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint

@@ -128,7 +128,7 @@ def test_wheel_brings_licence_notebooks_and_experiments(installed, tmp_path):
     [
         (["models", "rtmdet-nano"], "multiply-adds|MACs_G"),
         (["report", "--static", "stage_blocks"], "params_M"),
-        (["sweep", "kernel_size", "--budget", "smoke", "--dry-run"], "5 of 5 to run"),
+        (["sweep", "kernel_size", "--scale", "smoke", "--dry-run"], "5 of 5 to run"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -140,7 +140,7 @@ def test_commands_of_a_wheel_work_from_an_empty_folder(installed, tmp_path, argu
 
 @pytest.mark.slow
 def test_wheel_trains_a_row_through_its_notebook(installed, tmp_path):
-    arguments = ["sweep", "kernel_size", "--budget", "smoke", "--rows", "3x3", "--set", "train.epochs=1"]
+    arguments = ["sweep", "kernel_size", "--scale", "smoke", "--rows", "3x3", "--set", "train.epochs=1"]
     result = run_installed(installed, tmp_path, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(list(tmp_path.glob("runs/sweeps/**/results.json"))) == 1

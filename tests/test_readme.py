@@ -17,7 +17,7 @@ from rtmdet_lab.cli.main import read_arguments
 from rtmdet_lab.config.overrides import differences, with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.experiment.table import load_experiment
+from rtmdet_lab.experiment.table import load_table
 
 README = (ROOT / "README.md").read_text()
 TEXT = "\n".join(path.read_text() for path in DOCUMENTS)
@@ -111,15 +111,15 @@ def test_loop_and_hook_of_ones_own_train(tmp_path, capsys):
 
 def test_experiment_of_ones_own_loads(tmp_path):
     (block,) = re.findall(
-        r"(?m)^    from rtmdet_lab import Comparison, ExperimentConfig, PaperItem, with_overrides\n(?:(?:    .*)?\n)+", TEXT
+        r"(?m)^    from rtmdet_lab import Comparison, ExperimentConfig, Table, with_overrides\n(?:(?:    .*)?\n)+", TEXT
     )
     lines = [line[4:] for line in block.rstrip().splitlines()]
     assert len(lines) <= 11
     (tmp_path / "own.py").write_text("\n".join(lines))
-    item = load_experiment(tmp_path / "own.py")
-    assert [item.config(row).model.kernel_size for row in item.rows] == [5, 7]
-    assert list(differences(*(item.config(row) for row in item.rows))) == ["model.kernel_size"]  # one factor, as it claims
-    assert item.comparisons
+    table = load_table(tmp_path / "own.py")
+    assert [table.config(row).model.kernel_size for row in table.rows] == [5, 7]
+    assert list(differences(*(table.config(row) for row in table.rows))) == ["model.kernel_size"]  # one factor, as it claims
+    assert table.comparisons
 
 
 def test_rotated_commands_without_settings_are_the_published_recipe():

@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
     "batch_size": 4,
     "workers": 0,
     "device": "cpu",
-    "budget": "smoke",
+    "scale": "smoke",
     "draws": 20,
     "latency_runs": 1,
     "timed_images": 3,

@@ -18,7 +18,7 @@ from rtmdet_lab.evaluation.matching import Matches
 CONFIDENCE = 0.95
 LEAST_SEEDS = 3  # fewer say nothing about the spread between runs
 
-Verdict = Literal["supported", "contradicted", "not decidable at this budget"]
+Verdict = Literal["supported", "contradicted", "not decidable at this scale"]
 
 
 def draw_images(images: int, draws: int, seed: int = 0) -> np.ndarray:
@@ -135,13 +135,13 @@ def verdict(difference: Difference, margin: float = 0.0, at_least_as_good: bool 
     Fewer than three seeds decide nothing: the spread between runs is not known.
     """
     if min(difference.seeds) < LEAST_SEEDS or math.isnan(difference.low):
-        return "not decidable at this budget"
+        return "not decidable at this scale"
     bound = -margin if at_least_as_good else 0.0
     if difference.low > bound:
         return "supported"
     if difference.high < bound:
         return "contradicted"
-    return "not decidable at this budget"
+    return "not decidable at this scale"
 
 
 def _t_quantile(confidence: float, freedom: float) -> float:

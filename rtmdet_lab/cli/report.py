@@ -12,7 +12,7 @@ from rtmdet_lab.core.escaping import for_terminal, say
 
 EXAMPLES = """examples:
   rtmdet-lab report kernel_size
-  rtmdet-lab report kernel_size soft_label_costs --budget laptop --results runs/sweeps --out runs/reports
+  rtmdet-lab report kernel_size soft_label_costs --scale laptop --results runs/sweeps --out runs/reports
   rtmdet-lab report my_experiment.py --format html
   rtmdet-lab report --static
   rtmdet-lab report --static kernel_size head_sharing"""
@@ -21,7 +21,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiments", nargs="*", help="names in experiments/ or paths of own files (static: all there are)")
     parser.add_argument("--static", action="store_true", help="parameters and multiply-adds alone: no training needed")
-    parser.add_argument("--budget", default="laptop", help="of the runs: smoke, laptop or paper (laptop)")
+    parser.add_argument("--scale", "--budget", default="laptop", help="of the runs: smoke, laptop or paper (laptop)")
     parser.add_argument(
         "--results", type=Path, default=Path("runs/sweeps"), metavar="FOLDER", help="where the runs are (runs/sweeps)"
     )
@@ -49,7 +49,7 @@ def _measured(args: argparse.Namespace) -> int:
     from rtmdet_lab.experiment.report.latency import with_latency
     from rtmdet_lab.experiment.report.render import claim_line, shown_table, write_report
     from rtmdet_lab.experiment.report.results import as_json, gather_results, require_runs
-    from rtmdet_lab.experiment.table import load_experiment
+    from rtmdet_lab.experiment.table import load_table
 
     if not args.experiments:
         raise SettingError("no experiment named: `rtmdet-lab report kernel_size`, or --static for what needs no runs")
@@ -60,7 +60,7 @@ def _measured(args: argparse.Namespace) -> int:
     tables = {}
     for source in args.experiments:
         name = Path(source).stem
-        results = gather_results(load_experiment(source), name, args.results, args.budget, args.draws)
+        results = gather_results(load_table(source), name, args.results, args.scale, args.draws)
         require_runs(results, args.results)
         say(for_terminal(results.title))
         if args.latency:
@@ -84,23 +84,23 @@ def _measured(args: argparse.Namespace) -> int:
 
 
 def _static(args: argparse.Namespace) -> int:
-    from rtmdet_lab.experiment.table import compare_static, experiment_names, load_experiment
+    from rtmdet_lab.experiment.table import compare_static, load_table, table_names
 
-    names = args.experiments or experiment_names()
+    names = args.experiments or table_names()
     if not names:
         raise DataError("no experiments here to compare: name the path of an experiment file, or run this in a checkout")
     tables: dict[str, list[dict]] = {}
     different = 0
     for name in names:
-        item = load_experiment(name)
-        numbers = compare_static(item)
+        table = load_table(name)
+        numbers = compare_static(table)
         tables[str(name)] = [dataclasses.asdict(one) for one in numbers]
         different += sum(one.verdict == "differs" for one in numbers)
-        say(f"{name}: {item.item}, {item.input_size} x {item.input_size} pixels")
+        say(f"{name}: {table.title}, {table.input_size} x {table.input_size} pixels")
         if numbers:
             print_table([_shown(dataclasses.asdict(one)) for one in numbers])
         else:
-            say(f"{len(item.rows)} rows, no parameters or multiply-adds published")
+            say(f"{len(table.rows)} rows, no parameters or multiply-adds published")
         say()
     count = sum(len(rows) for rows in tables.values())
     say(f"{count} printed numbers compared, {different} differ without a known reason")

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rtmdet_lab.experiment.sweep.plan import Run
 
 EXAMPLES = """examples:
-  rtmdet-lab sweep kernel_size --budget laptop --seeds 0 1 2 --jobs 2
-  rtmdet-lab sweep kernel_size --budget laptop --seeds 0 1 2 --dry-run
+  rtmdet-lab sweep kernel_size --scale laptop --seeds 0 1 2 --jobs 2
+  rtmdet-lab sweep kernel_size --scale laptop --seeds 0 1 2 --dry-run
   rtmdet-lab sweep my_experiment.py --rows narrow wide --set train.epochs=8
-  rtmdet-lab sweep soft_label_costs --budget paper --data COCO --on ray --gpus-per-run 1
-  rtmdet-lab sweep soft_label_costs --budget paper --data COCO --on slurm --gpus-per-run 1 \\
+  rtmdet-lab sweep soft_label_costs --scale paper --data COCO --on ray --gpus-per-run 1
+  rtmdet-lab sweep soft_label_costs --scale paper --data COCO --on slurm --gpus-per-run 1 \\
       --slurm slurm_partition=gpu timeout_min=2880
 
 Then: rtmdet-lab report kernel_size"""
@@ -28,11 +28,11 @@ Then: rtmdet-lab report kernel_size"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("experiment", help="a name in experiments/ or the path of a file of your own")
-    parser.add_argument("--budget", default="laptop", help="smoke, laptop or paper (laptop)")
+    parser.add_argument("--scale", "--budget", default="laptop", help="smoke, laptop or paper (laptop)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run per row and seed (0)")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="these rows alone")
     parser.add_argument("--out", type=Path, default=Path("runs/sweeps"), metavar="FOLDER", help="runs/sweeps")
-    parser.add_argument("--data", default="", metavar="FOLDER", help="data set; the smaller budgets draw their own")
+    parser.add_argument("--data", default="", metavar="FOLDER", help="data set; the smaller scales draw their own")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting, all rows")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs side by side on this machine (1)")
     parser.add_argument("--retries", type=int, default=0, metavar="N", help="attempts more for a run that fails (0)")
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             raise SettingError(f"--{name} is {getattr(args, name)}, but must be at least {least}")
     runs = plan(
         args.experiment,
-        args.budget,
+        args.scale,
         args.seeds,
         args.out,
         rows=args.rows,

@@ -84,7 +84,7 @@ class ModelConfig:
     width: float | None = None
     depthwise: bool | None = None  # depth-wise separable in place of every 3x3 convolution (published nano)
     exp_on_reg: bool | None = None  # distances = stride * exp(output) instead of stride * output
-    # Start from the published ImageNet weights of this size. None: where published on the budget "paper", else not.
+    # Start from the published ImageNet weights of this size. None: where published at the scale "paper", else not.
     pretrained_backbone: bool | None = None
     backbone: BackboneConfig = BackboneConfig()
     neck: NeckConfig = NeckConfig()

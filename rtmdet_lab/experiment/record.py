@@ -22,6 +22,7 @@ from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.core.errors import DataError, UserError
 from rtmdet_lab.core.file_schema import Count, EpochRecord, NumberOrNaN, Positive, require
 from rtmdet_lab.core.files import read_json, write_json
+from rtmdet_lab.experiment.old_names import today
 
 RECORD_NAME = "results.json"
 RESULTS_VERSION = 3  # raise it when the same settings train or score otherwise: such results are not pooled
@@ -53,7 +54,7 @@ class RunRecord:
     peak_memory_mb: dict[str, Positive]
     history: list[EpochRecord] = field(default_factory=list)
     environment: dict[str, Any] = field(default_factory=dict)
-    budget: str | None = None  # name of the scale-down, for runs that are not the full recipe
+    scale: str | None = None  # name of the scale-down, for runs that are not the full recipe
     experiment: str | None = None
     row: str | None = None
     effective: dict[str, Any] = field(default_factory=dict)  # settings the row varies, as the built objects had them
@@ -72,7 +73,7 @@ def read_record(path: Path) -> RunRecord:
         DataError: missing, damaged, or not a record.
     """
     path = path / RECORD_NAME if path.is_dir() else path
-    record = require(RunRecord, read_json(path, "record"), f"{path} is not a run record")
+    record = require(RunRecord, today(read_json(path, "record")), f"{path} is not a run record")
     # Records from before this was a setting.
     if isinstance(record.config.get("train"), dict):
         record.config["train"].setdefault("score_of", "best")

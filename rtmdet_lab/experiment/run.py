@@ -29,6 +29,7 @@ from rtmdet_lab.engine.lock import run_folder
 from rtmdet_lab.engine.loop import fit
 from rtmdet_lab.engine.processes import run_processes
 from rtmdet_lab.engine.weights import starting_weights
+from rtmdet_lab.experiment.old_names import takes_old_names
 from rtmdet_lab.experiment.record import RunRecord, environment, peak_memory_mb, read_record
 from rtmdet_lab.models.agreement import shortened
 from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
@@ -173,6 +174,7 @@ def prepare(config: ExperimentConfig, classes: tuple[str, ...]) -> tuple[Task, L
     return task, report
 
 
+@takes_old_names(budget="scale")
 def run(
     config: ExperimentConfig,
     out_dir: str | Path,
@@ -182,7 +184,7 @@ def run(
     reporter: Reporter | None = None,
     experiment: str | None = None,
     row: str | None = None,
-    budget: str | None = None,
+    scale: str | None = None,
     effective: dict[str, Any] | None = None,
     num_processes: int = 1,
 ) -> RunRecord:
@@ -194,7 +196,7 @@ def run(
     Args:
         device: "cpu", "cuda", or "auto": the GPU where there is one.
         resume: continue the run that ``out_dir`` holds; "auto" does so if there is one.
-        experiment, row, budget, effective: for the record (:mod:`rtmdet_lab.experiment.row`).
+        experiment, row, scale, effective: for the record (:mod:`rtmdet_lab.experiment.row`).
         num_processes: processes that share each batch, one per GPU or several on a CPU; they report here.
 
     Raises:
@@ -203,7 +205,7 @@ def run(
     refuse_secrets(config)
     out_dir = Path(out_dir)
     reporter = reporter or choose_reporter()
-    labels = {"experiment": experiment, "row": row, "budget": budget, "effective": effective}
+    labels = {"experiment": experiment, "row": row, "scale": scale, "effective": effective}
     if num_processes != 1:
         work = {"config": to_dict(config), "out_dir": str(out_dir), "device": device, "resume": resume, **labels}
         run_processes(work, out_dir, num_processes, reporter)

@@ -1,6 +1,6 @@
 """How far a run is scaled down: seconds for tests, minutes for a laptop, or the full recipe.
 
-A budget changes what all rows of a table share (network size, images, epochs) and never what they differ in. It is kept in
+A scale changes what all rows of a table share (network size, images, epochs) and never what they differ in. It is kept in
 the record of a run and stands in the title of every table, so that no small run passes for a published number.
 """
 
@@ -16,11 +16,11 @@ from rtmdet_lab.config.recipes import starts_from_imagenet, with_scaled_weak_epo
 from rtmdet_lab.config.settings import ExperimentConfig, TaskName
 from rtmdet_lab.core.errors import SettingError
 
-BudgetName = Literal["smoke", "laptop", "paper"]
+ScaleName = Literal["smoke", "laptop", "paper"]
 
 
 @dataclass(frozen=True)
-class Budget:
+class Scale:
     """A scale-down of one task.
 
     Args:
@@ -30,10 +30,10 @@ class Budget:
             None where data must be given.
         size_factor: depth and width of every model size times this, so that sizes stay apart; only where rows differ
             in their size, else depth and width are among ``settings``.
-        skip: rows that cannot run on this budget, with the reason.
+        skip: rows that cannot run at this scale, with the reason.
     """
 
-    name: BudgetName
+    name: ScaleName
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] | None = None
     size_factor: float | None = None
@@ -42,15 +42,15 @@ class Budget:
     def apply(
         self, config: ExperimentConfig, overrides: Mapping[str, Any] | None = None, pretrained: bool = True
     ) -> ExperimentConfig:
-        """Returns the resolved config of a row on this budget.
+        """Returns the resolved config of a row at this scale.
 
-        Weak epochs that are not named keep their share of the run, at least one if there were any. On the full budget the
+        Weak epochs that are not named keep their share of the run, at least one if there were any. At the full scale the
         network starts from ImageNet where the published one does, unless the row says otherwise.
 
         Args:
             config: what the row asks for, not resolved.
-            overrides: settings changed on top of the budget's.
-            pretrained: False where the full budget, too, starts from nothing.
+            overrides: settings changed on top of the scale's.
+            pretrained: False where the full scale, too, starts from nothing.
         """
         settings = dict(self.settings)
         if self.size_factor is not None:
@@ -63,14 +63,14 @@ class Budget:
             config = with_scaled_weak_epochs(config, {"model.pretrained_backbone": starts})
         return resolve(config)
 
-    def leaving_alone(self, varied: Collection[str]) -> Budget:
-        """Returns the budget without the settings that rows vary; rows of several sizes shrink by ``size_factor``."""
+    def leaving_alone(self, varied: Collection[str]) -> Scale:
+        """Returns the scale without the settings that rows vary; rows of several sizes shrink by ``size_factor``."""
         sizes = {"model.depth", "model.width"} if "model.size" in varied else set()
         kept = {name: value for name, value in self.settings.items() if name not in sizes | set(varied)}
         return dataclasses.replace(self, settings=kept, size_factor=self.size_factor if sizes else None)
 
-    def changed(self, changes: Mapping[str, Any], **fields: Any) -> Budget:
-        """Returns a budget with other settings; None takes a setting out. ``fields`` replace those of the budget."""
+    def changed(self, changes: Mapping[str, Any], **fields: Any) -> Scale:
+        """Returns a scale with other settings; None takes a setting out. ``fields`` replace those of the scale."""
         settings = {**self.settings, **changes}
         return dataclasses.replace(self, settings={k: v for k, v in settings.items() if v is not None}, **fields)
 
@@ -116,44 +116,44 @@ _AERIAL = {"size": 160, "seed": 0, "difficulty": 0.0}
 _FEW = {"train": 24, "val": 8}
 _TINIER, _SMALLER = 0.125, 0.3  # depth and width where rows differ in their size
 
-BUDGETS: dict[TaskName, dict[BudgetName, Budget]] = {
+SCALES: dict[TaskName, dict[ScaleName, Scale]] = {
     "detection": {
-        "smoke": Budget("smoke", {**_SMOKE, **_ALL_SCORES}, {**_SCENES, **_FEW, "size": 64}, _TINIER),
-        "laptop": Budget(
+        "smoke": Scale("smoke", {**_SMOKE, **_ALL_SCORES}, {**_SCENES, **_FEW, "size": 64}, _TINIER),
+        "laptop": Scale(
             "laptop",
             _DETECTION_LAPTOP,
             {**_SCENES, "size": 128, "train": 600, "val": 200, "classes": ["triangle", "cross", "ring"]},
             _SMALLER,
         ),
-        "paper": Budget("paper"),
+        "paper": Scale("paper"),
     },
     "instance": {
-        "smoke": Budget("smoke", {**_SMOKE, "model.exp_on_reg": False}, {**_SCENES, **_FEW, "size": 64}, _TINIER),
-        "laptop": Budget(
+        "smoke": Scale("smoke", {**_SMOKE, "model.exp_on_reg": False}, {**_SCENES, **_FEW, "size": 64}, _TINIER),
+        "laptop": Scale(
             "laptop",
             {**_LAPTOP, "model.exp_on_reg": False, "train.lr": 0.002},
             {**_SCENES, "train": 400, "val": 100},
             _SMALLER,
         ),
-        "paper": Budget("paper"),
+        "paper": Scale("paper"),
     },
     "rotated": {
         # Few of these scenes hold objects: no more images a step than an epoch has.
-        "smoke": Budget("smoke", {**_SMOKE, "train.batch_size": 4}, {**_AERIAL, **_FEW, "size": 96}, _TINIER),
-        "laptop": Budget("laptop", _LAPTOP, {**_AERIAL, "train": 400, "val": 100}, _SMALLER).changed(
+        "smoke": Scale("smoke", {**_SMOKE, "train.batch_size": 4}, {**_AERIAL, **_FEW, "size": 96}, _TINIER),
+        "laptop": Scale("laptop", _LAPTOP, {**_AERIAL, "train": 400, "val": 100}, _SMALLER).changed(
             {"augment.resize_range": None, "augment.rotate_prob": 0.0, "train.weak_epochs": None}
         ),
-        "paper": Budget("paper"),
+        "paper": Scale("paper"),
     },
 }
 
 
-def check_budget(name: str) -> BudgetName:
-    """Returns ``name`` if it is that of a budget.
+def check_scale(name: str) -> ScaleName:
+    """Returns ``name`` if it is that of a scale.
 
     Raises:
         SettingError: it is not.
     """
     if name not in ("smoke", "laptop", "paper"):
-        raise SettingError(f"budget is {name!r}, but must be smoke, laptop or paper")
+        raise SettingError(f"scale is {name!r}, but must be smoke, laptop or paper")
     return name  # type: ignore[return-value]

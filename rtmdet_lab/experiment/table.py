@@ -1,8 +1,8 @@
 """Tables of the paper as data: rows of settings, published numbers, and what can be compared without training.
 
-One file in ``experiments/`` holds one item. Rows are mappings from dotted setting names to values, applied to a common
+One file in ``experiments/`` holds one table. Rows are mappings from dotted setting names to values, applied to a common
 base; no code depends on which experiment runs. Parameters and multiply-adds of every row are measured and compared with
-the printed ones, which checks the wiring of each variant.
+the printed ones, which checks the wiring of each row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.config.aliases import current_names
@@ -24,7 +24,8 @@ from rtmdet_lab.config.recipes import with_scaled_weak_epochs
 from rtmdet_lab.config.settings import ExperimentConfig, ModelConfig
 from rtmdet_lab.core.errors import DataError, SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.core.shipped import shipped_folder
-from rtmdet_lab.experiment.scale import BUDGETS, Budget, BudgetName
+from rtmdet_lab.experiment.old_names import OLD_NAMES, takes_old_names
+from rtmdet_lab.experiment.scale import SCALES, Scale, ScaleName
 from rtmdet_lab.models.detector import RTMDet
 
 EXPERIMENTS_FOLDER = shipped_folder("experiments")
@@ -69,11 +70,11 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class PaperItem:
+class Table:
     """One table or figure.
 
     Args:
-        item: what the paper calls it.
+        title: what the paper calls it.
         claim: the sentence the rows are meant to support.
         base: what all rows have in common.
         rows: row name to overrides of the base.
@@ -86,14 +87,14 @@ class PaperItem:
         not_run: rows that the paper printed and that no settings build: name to reason. They may have published numbers.
         comparisons: what the claim says about pairs of rows.
         peers: what other detectors state of themselves: series to model to numbers.
-        budgets: budgets that differ from those of the task (:mod:`rtmdet_lab.experiment.scale`), by name.
+        scales: scales that differ from those of the task (:mod:`rtmdet_lab.experiment.scale`), by name.
 
     Raises:
         SettingError: rows that build the same run, or numbers of a row that does not exist.
         UnknownNameError, SettingTypeError: an override that is no setting, or of another type.
     """
 
-    item: str
+    title: str
     claim: str
     base: ExperimentConfig
     rows: Mapping[str, Mapping[str, Any]]
@@ -105,7 +106,7 @@ class PaperItem:
     not_run: Mapping[str, str] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     peers: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
-    budgets: Mapping[BudgetName, Budget] = field(default_factory=dict)
+    scales: Mapping[ScaleName, Scale] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Names of today, for all who look a setting up in a row.
@@ -118,6 +119,13 @@ class PaperItem:
         for parts, known in (((self.published, self.notes), {**self.rows, **self.not_run}), ((compared,), self.rows)):
             for row in [row for part in parts for row in part if row not in known]:
                 raise SettingError(f"numbers of row {row!r}, which does not exist: rows are {', '.join(known)}")
+
+    if not TYPE_CHECKING:  # a checker knows the names of today alone
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in OLD_NAMES:
+                raise AttributeError(f"a table has no {name!r}")
+            return getattr(self, OLD_NAMES[name])
 
     def _check_rows(self, where: str, config_of: Callable[[str], ExperimentConfig], skip: Collection[str] = ()) -> None:
         seen: list[tuple[str, ExperimentConfig]] = []
@@ -135,17 +143,17 @@ class PaperItem:
                     )
             seen.append((row, config))
 
-    def budget(self, name: BudgetName) -> Budget:
-        """Returns a budget of this item: its own, or that of its task. What the rows vary, it leaves alone."""
+    def scale(self, name: ScaleName) -> Scale:
+        """Returns a scale of this table: its own, or that of its task. What the rows vary, it leaves alone."""
         varied = {setting for overrides in self.rows.values() for setting in overrides}
-        return (self.budgets.get(name) or BUDGETS[self.base.task][name]).leaving_alone(varied)
+        return (self.scales.get(name) or SCALES[self.base.task][name]).leaving_alone(varied)
 
-    def check_budget(self, name: BudgetName) -> None:
-        """Raises SettingError where rows cannot run on a budget, or would build the same run there."""
-        self._check_rows(f"budget {name!r}, ", lambda row: self.config(row, name), self.budget(name).skip)
+    def check_scale(self, name: ScaleName) -> None:
+        """Raises SettingError where rows cannot run at a scale, or would build the same run there."""
+        self._check_rows(f"scale {name!r}, ", lambda row: self.config(row, name), self.scale(name).skip)
 
-    def config(self, row: str, budget: BudgetName = "paper", overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
-        """Returns the resolved config of a row, scaled down to a budget.
+    def config(self, row: str, scale: ScaleName = "paper", overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
+        """Returns the resolved config of a row, scaled down.
 
         Args:
             overrides: settings changed on top.
@@ -159,13 +167,13 @@ class PaperItem:
         if row not in self.rows:
             hint = f"{did_you_mean(row, self.rows)} rows are {', '.join(self.rows)}".lstrip()
             raise UnknownNameError(f"no row {row!r}: {hint}")
-        return self.scaled(with_scaled_weak_epochs(self.base, self.rows[row]), budget, overrides)
+        return self.scaled(with_scaled_weak_epochs(self.base, self.rows[row]), scale, overrides)
 
     def scaled(
-        self, config: ExperimentConfig, budget: BudgetName, overrides: Mapping[str, Any] | None = None
+        self, config: ExperimentConfig, scale: ScaleName, overrides: Mapping[str, Any] | None = None
     ) -> ExperimentConfig:
-        """Returns a config of this table, not resolved yet, scaled down to a budget, with overrides on top."""
-        return self.budget(budget).apply(config, overrides, pretrained=self.backbones_are_published)
+        """Returns a config of this table, not resolved yet, scaled down, with overrides on top."""
+        return self.scale(scale).apply(config, overrides, pretrained=self.backbones_are_published)
 
     @property
     def backbones_are_published(self) -> bool:
@@ -183,26 +191,30 @@ class PaperItem:
         return True
 
 
-def experiment_names() -> list[str]:
-    """Returns the names of the paper items that came with the package."""
+Table.__init__ = takes_old_names(item="title", budgets="scales")(Table.__init__)  # type: ignore[method-assign]
+PaperItem = Table
+
+
+def table_names() -> list[str]:
+    """Returns the names of the tables that came with the package."""
     return sorted(path.stem for path in EXPERIMENTS_FOLDER.glob("*.py") if not path.name.startswith("."))
 
 
-def load_experiment(source: str | Path) -> PaperItem:
-    """Returns the ``ITEM`` of an experiment file: a name such as "kernel_size", or the path of one's own file.
+def load_table(source: str | Path) -> Table:
+    """Returns the ``TABLE`` of an experiment file: a name such as "kernel_size", or the path of one's own file.
 
     The file is Python and runs: load only what you would run.
 
     Raises:
         UnknownNameError: no such name; the nearest one is suggested.
-        DataError: a file that cannot be run, or without ``ITEM``.
+        DataError: a file that cannot be run, or without ``TABLE``.
     """
     path = Path(source)
     if path.suffix != ".py":
         path = EXPERIMENTS_FOLDER / f"{source}.py"
         if not path.is_file():
-            known = ", ".join(experiment_names()) or "none"
-            hint = did_you_mean(str(source), experiment_names())
+            known = ", ".join(table_names()) or "none"
+            hint = did_you_mean(str(source), table_names())
             raise UnknownNameError(f"no experiment {str(source)!r}: {f'{hint} known are {known}'.lstrip()}")
     if not path.is_file():
         raise DataError(f"experiment file {path} does not exist: check the path")
@@ -215,10 +227,13 @@ def load_experiment(source: str | Path) -> PaperItem:
         raise DataError(f"experiment file {path} stops with {type(error).__name__}: {error}") from error
     finally:
         sys.modules.pop(spec.name, None)
-    item = getattr(module, "ITEM", None)
-    if not isinstance(item, PaperItem):
-        raise DataError(f"experiment file {path} has no ITEM = PaperItem(...): add it")
-    return item
+    table = getattr(module, "TABLE", None) or getattr(module, "ITEM", None)
+    if not isinstance(table, Table):
+        raise DataError(f"experiment file {path} has no TABLE = Table(...): add it")
+    return table
+
+
+load_experiment = load_table
 
 
 @dataclass(frozen=True)
@@ -233,20 +248,20 @@ class StaticNumber:
     note: str = ""
 
 
-def compare_static(item: PaperItem) -> list[StaticNumber]:
+def compare_static(table: Table) -> list[StaticNumber]:
     """Returns the published parameters and multiply-adds of every row beside those of the network it builds."""
     results = []
-    for row, numbers in item.published.items():
-        if row in item.not_run or not {"params_M", "macs_G"} & set(numbers):
+    for row, numbers in table.published.items():
+        if row in table.not_run or not {"params_M", "macs_G"} & set(numbers):
             continue
-        config = item.config(row)
-        cost = measure_complexity(_network(config), item.input_size)
-        counted = resolve(with_overrides(config, item.macs_settings))
-        macs = measure_complexity(_network(counted), item.input_size) if item.macs_settings else cost
+        config = table.config(row)
+        cost = measure_complexity(_network(config), table.input_size)
+        counted = resolve(with_overrides(config, table.macs_settings))
+        macs = measure_complexity(_network(counted), table.input_size) if table.macs_settings else cost
         measured = {"params_M": cost.params_M, "macs_G": macs.macs_G}
         for name in measured:
             if name in numbers:
-                note = item.notes.get(row, {}).get(name, "")
+                note = table.notes.get(row, {}).get(name, "")
                 verdict = _verdict(name, numbers[name], measured[name], note)
                 results.append(StaticNumber(row, name, numbers[name], measured[name], verdict, note))
     return results

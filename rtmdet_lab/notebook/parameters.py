@@ -13,6 +13,7 @@ from rtmdet_lab.core.errors import SettingError, SettingTypeError, UnknownNameEr
 from rtmdet_lab.core.escaping import for_file_name, for_table
 from rtmdet_lab.core.outputs import write_output
 from rtmdet_lab.core.shipped import checkout
+from rtmdet_lab.experiment.old_names import OLD_NAMES
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -48,6 +49,8 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
         raise SettingError(f"this notebook has no parameters cell: its first line must be {DECLARED!r}")
     known = _assignments(declared[-1])
     given = _assignments(injected[-1]) if injected else {}
+    renamed = {OLD_NAMES[name]: given.pop(name) for name in OLD_NAMES if name in given and name not in known}
+    given |= renamed
     for name, value in given.items():
         if name not in known:
             hint = f"{did_you_mean(name, known)} this notebook has {', '.join(known)}".lstrip()
@@ -55,8 +58,8 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
         _check_type(name, value, known[name])
     defaults = {name: default_path(value) for name, value in known.items() if _leads_up(value)} if running else {}
     defaults = {name: value for name, value in defaults.items() if name not in given}
-    if defaults:
-        sys.modules["IPython"].get_ipython().user_ns.update(defaults)
+    if running and (changed := defaults | renamed):
+        sys.modules["IPython"].get_ipython().user_ns.update(changed)
     return known | defaults | given
 
 

@@ -157,7 +157,7 @@ def test_a_real_difference_is_seen_and_its_opposite_contradicted():
 
 def test_no_difference_is_not_made_one():
     assert verdict(compare_runs(runs_of([2.0, 2.01, 1.99]), runs_of([2.02, 1.98, 2.03]), draws=100)) == (
-        "not decidable at this budget"
+        "not decidable at this scale"
     )
 
 
@@ -165,19 +165,19 @@ def test_one_seed_decides_nothing_however_large_the_difference():
     difference = compare_runs(runs_of([0.5]), runs_of([8.0]), draws=50)
     assert difference.images_low > 0
     assert math.isnan(difference.low)
-    assert verdict(difference) == "not decidable at this budget"
+    assert verdict(difference) == "not decidable at this scale"
 
 
 @pytest.mark.parametrize(
     ("low", "high", "good_enough", "expected"),
     [
         (0.01, 0.05, False, "supported"),
-        (-0.01, 0.05, False, "not decidable at this budget"),
+        (-0.01, 0.05, False, "not decidable at this scale"),
         (-0.05, -0.01, False, "contradicted"),
         (-0.004, 0.05, True, "supported"),
-        (-0.006, 0.05, True, "not decidable at this budget"),
+        (-0.006, 0.05, True, "not decidable at this scale"),
         (-0.02, -0.006, True, "contradicted"),
-        (-0.02, 0.0, True, "not decidable at this budget"),
+        (-0.02, 0.0, True, "not decidable at this scale"),
     ],
 )
 def test_verdicts_by_hand(low, high, good_enough, expected):
@@ -201,7 +201,7 @@ def test_difference_of_values_by_hand():
     assert verdict(found) == "contradicted"
     assert verdict(compare_values([20, 21, 22], [10, 12, 14])) == "supported"
     assert math.isnan(compare_values([1.0], [2.0, 3.0]).low)
-    assert verdict(compare_values([9.0], [2.0])) == "not decidable at this budget"
+    assert verdict(compare_values([9.0], [2.0])) == "not decidable at this scale"
     assert compare_values([1.0, 1.0], [2.0, 2.0]).high == -1.0
     with pytest.raises(ValueError, match="no runs"):
         compare_values([], [1.0])

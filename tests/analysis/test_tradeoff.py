@@ -7,7 +7,7 @@ import math
 import pytest
 
 from rtmdet_lab.analysis.tradeoff import describe_peers, height_of_curve, peers_above
-from rtmdet_lab.experiment.table import load_experiment
+from rtmdet_lab.experiment.table import load_table
 
 CURVE = [(10.0, 40.0), (40.0, 50.0), (160.0, 52.0)]
 
@@ -58,10 +58,10 @@ def test_sentences_say_supported_or_contradicted_and_by_whom():
 
 def test_the_printed_peers_above_the_curve_of_figure_1():
     """YOLOv7 and the distilled YOLOv6-l by both costs; PPYOLOE by multiply-adds in all sizes but the largest."""
-    item = load_experiment("figure1_tradeoff")
-    by_macs, compared = peers_above(item.published, item.peers, "macs_G")
+    table = load_table("figure1_tradeoff")
+    by_macs, compared = peers_above(table.published, table.peers, "macs_G")
     assert {"YOLOv7 base", "YOLOv6 0.2 l, distilled", "PPYOLOE s", "PPYOLOE m", "PPYOLOE l"} == set(by_macs)
-    by_params, _ = peers_above(item.published, item.peers, "params_M")
+    by_params, _ = peers_above(table.published, table.peers, "params_M")
     assert set(by_params) == {"YOLOv7 base", "YOLOv6 0.2 l, distilled"}
     assert compared == 17
     assert all(distance > 0.1 for distance in (*by_macs.values(), *by_params.values()))

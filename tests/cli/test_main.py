@@ -42,7 +42,7 @@ HELP = {
     "report": ["--static", "--json", "examples:"],
     "browse": ["--predictions", "--images", "--annotations", "--port", "--no-open", "--json", "examples:"],
     "notebook": ["-p", "-y", "examples:"],
-    "sweep": ["--budget", "--seeds", "--rows", "--jobs", "--retries", "--dry-run", "--on", "--gpus-per-run", "examples:"],
+    "sweep": ["--scale", "--seeds", "--rows", "--jobs", "--retries", "--dry-run", "--on", "--gpus-per-run", "examples:"],
 }
 
 

@@ -7,9 +7,9 @@ import json
 from made_calls import call, fails
 
 OWN = """
-from rtmdet_lab import ExperimentConfig, PaperItem
+from rtmdet_lab import ExperimentConfig, Table
 
-ITEM = PaperItem("t", "c.", ExperimentConfig(), {"s": {}, "l": {"model.size": "l"}}, {"s": {"params_M": "9.99"}}, "nowhere")
+TABLE = Table("t", "c.", ExperimentConfig(), {"s": {}, "l": {"model.size": "l"}}, {"s": {"params_M": "9.99"}}, "nowhere")
 """
 
 
@@ -37,5 +37,5 @@ def test_unknown_experiment(capsys):
 
 
 def test_static_comparison_of_nothing_is_refused(capsys, monkeypatch):
-    monkeypatch.setattr("rtmdet_lab.experiment.table.experiment_names", list)
+    monkeypatch.setattr("rtmdet_lab.experiment.table.table_names", list)
     assert "no experiments here to compare: name the path" in fails(capsys, "report", "--static")

@@ -1,4 +1,4 @@
-"""Every setting of the 14 published models on the full budget, beside the released configurations and docs/paper.md."""
+"""Every setting of the 14 published models at the full scale, beside the released configurations and docs/paper.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtmdet_lab.config.recipes import describe_stages, published_recipe, shared_
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.engine.weights import starting_weights
-from rtmdet_lab.experiment.scale import BUDGETS
+from rtmdet_lab.experiment.scale import SCALES
 from rtmdet_lab.models.zoo import ZOO
 
 PAPER = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
@@ -187,7 +187,7 @@ def published(model: str) -> dict:
 def full(model: str, **overrides) -> ExperimentConfig:
     task, size = parse_model_name(model)
     config = with_overrides(ExperimentConfig(), {"task": task, "model.size": size})
-    return BUDGETS[task]["paper"].apply(config, overrides)
+    return SCALES[task]["paper"].apply(config, overrides)
 
 
 def test_there_are_14_models():
@@ -195,7 +195,7 @@ def test_there_are_14_models():
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_setting_on_the_full_budget_is_the_published_one(model):
+def test_every_setting_on_the_full_scale_is_the_published_one(model):
     found = {name: value for name, value in iter_settings(full(model)) if not no_recipe(name)}
     assert found == published(model)
 

@@ -41,7 +41,7 @@ def make_record(**changes) -> RunRecord:
 
 
 def test_record_goes_to_disk_and_back(tmp_path):
-    record = make_record(budget="smoke", experiment="kernel_size", row="7x7")
+    record = make_record(scale="smoke", experiment="kernel_size", row="7x7")
     path = record.write(tmp_path / "run")
     assert path == tmp_path / "run" / "results.json"
     assert read_record(tmp_path / "run") == read_record(path) == record
@@ -49,8 +49,8 @@ def test_record_goes_to_disk_and_back(tmp_path):
 
 def test_fields_that_were_not_given_have_defaults(tmp_path):
     record = make_record()
-    assert (record.budget, record.experiment, record.row) == (None, None, None)
-    content = {key: value for key, value in dataclasses.asdict(record).items() if key not in ("budget", "row", "history")}
+    assert (record.scale, record.experiment, record.row) == (None, None, None)
+    content = {key: value for key, value in dataclasses.asdict(record).items() if key not in ("scale", "row", "history")}
     (tmp_path / "results.json").write_text(json.dumps(content))
     assert read_record(tmp_path).history == []
 

@@ -61,7 +61,7 @@ def finished(made, tmp_path_factory):
     """Returns (config, folder, record) of one run."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     config = config_of(made)
-    labels = {"experiment": "kernel_size", "row": "7x7", "budget": "smoke"}
+    labels = {"experiment": "kernel_size", "row": "7x7", "scale": "smoke"}
     return config, folder, run(config, folder, device="cpu", reporter=Recorder(), **labels)
 
 
@@ -93,7 +93,7 @@ def test_record_is_complete_and_that_on_disk(finished):
         "val": "a set made for a test",
         "val_images": 4,
     }
-    assert (record.experiment, record.row, record.budget) == ("kernel_size", "7x7", "smoke")
+    assert (record.experiment, record.row, record.scale) == ("kernel_size", "7x7", "smoke")
     assert set(record.metrics) >= {"AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"}
     assert [row["class"] for row in record.per_class] == ["wide", "tall"]
     assert sum(row["objects"] for row in record.per_class) == 4

@@ -10,14 +10,14 @@ from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError, SettingError, SettingTypeError, UnknownNameError
 from rtmdet_lab.experiment import table
-from rtmdet_lab.experiment.row import variant_config
-from rtmdet_lab.experiment.table import Comparison, PaperItem, compare_static, experiment_names, load_experiment
+from rtmdet_lab.experiment.row import row_config
+from rtmdet_lab.experiment.table import Comparison, Table, compare_static, load_table, table_names
 
 OWN = """
-from rtmdet_lab import ExperimentConfig, PaperItem
+from rtmdet_lab import ExperimentConfig, Table
 
-ITEM = PaperItem(
-    item="my table",
+TABLE = Table(
+    title="my table",
     claim="Wider is better.",
     base=ExperimentConfig(),
     rows={"wide": {"model.width": 0.75}, "narrow": {"model.width": 0.25}},
@@ -27,23 +27,23 @@ ITEM = PaperItem(
 """
 
 
-def make(**changes) -> PaperItem:
+def make(**changes) -> Table:
     values = {
-        "item": "a table",
+        "title": "a table",
         "claim": "a claim",
         "base": ExperimentConfig(),
         "rows": {"five": {}, "seven": {"model.kernel_size": 7}},
         "published": {},
         "source": "nowhere",
     }
-    return PaperItem(**(values | changes))
+    return Table(**(values | changes))
 
 
 def test_rows_are_the_base_with_their_settings():
-    item = make(base=with_overrides(ExperimentConfig(), {"model.size": "tiny"}))
-    assert (item.config("five").model.kernel_size, item.config("seven").model.kernel_size) == (5, 7)
-    assert item.config("seven").model.size == "tiny"
-    assert item.config("seven").model.width == 0.375  # resolved
+    table = make(base=with_overrides(ExperimentConfig(), {"model.size": "tiny"}))
+    assert (table.config("five").model.kernel_size, table.config("seven").model.kernel_size) == (5, 7)
+    assert table.config("seven").model.size == "tiny"
+    assert table.config("seven").model.width == 0.375  # resolved
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_comparison_of_something_that_no_run_leaves_is_refused():
 
 def test_unknown_experiment_names_the_nearest():
     with pytest.raises(UnknownNameError, match=r"no experiment 'kernel_sise': did you mean 'kernel_size'.* known are"):
-        load_experiment("kernel_sise")
+        load_table("kernel_sise")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("ITEM = 3\n", "has no ITEM = PaperItem"),
-        ("", "has no ITEM = PaperItem"),
+        ("TABLE = 3\n", "has no TABLE = Table"),
+        ("", "has no TABLE = Table"),
         ("import nowhere_at_all\n", "stops with ModuleNotFoundError"),
         ("def (\n", "stops with SyntaxError"),
         (OWN.replace("0.75", "-1"), "stops with SettingError: row 'wide': model.width is -1"),
@@ -104,24 +104,24 @@ def test_files_without_an_item_are_refused_with_their_path(text, message, tmp_pa
     if text is not None:
         path.write_text(text)
     with pytest.raises(DataError, match=message) as failure:
-        load_experiment(path)
+        load_table(path)
     assert str(path) in str(failure.value)
 
 
 def test_rows_and_overrides_may_name_settings_as_earlier_versions_did(tmp_path):
-    item = make(rows={"a": {}, "b": {"train.accumulate": 2}, "c": {"train": {"accumulate": 4}}})
-    assert item.rows["b"] == {"train.gradient_accumulation_steps": 2}
-    assert [item.config(row).train.gradient_accumulation_steps for row in item.rows] == [1, 2, 4]
+    table = make(rows={"a": {}, "b": {"train.accumulate": 2}, "c": {"train": {"accumulate": 4}}})
+    assert table.rows["b"] == {"train.gradient_accumulation_steps": 2}
+    assert [table.config(row).train.gradient_accumulation_steps for row in table.rows] == [1, 2, 4]
     for name in ("train.accumulate", "train.gradient_accumulation_steps"):
         with pytest.raises(SettingError, match="is what row 'b' varies"):
-            variant_config(item, "b", "smoke", overrides={name: 3})
+            row_config(table, "b", "smoke", overrides={name: 3})
 
 
 def test_own_experiment_is_one_short_file(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
-    item = load_experiment(str(tmp_path / "own.py"))
-    assert item.config("narrow").model.width == 0.25
-    (number,) = compare_static(item)
+    table = load_table(str(tmp_path / "own.py"))
+    assert table.config("narrow").model.width == 0.25
+    (number,) = compare_static(table)
     assert (number.row, number.name, number.published) == ("narrow", "params_M", "2.25")
 
 
@@ -138,8 +138,8 @@ def test_own_experiment_is_one_short_file(tmp_path):
 )
 def test_numbers_are_compared_to_their_last_printed_digit(params, macs, note, expected):
     published = {"s": {"params_M": params, "macs_G": macs, "AP": "44.6"}}
-    item = make(rows={"s": {}}, published=published, notes={"s": {"params_M": note, "macs_G": note}})
-    assert [one.verdict for one in compare_static(item)] == expected
+    table = make(rows={"s": {}}, published=published, notes={"s": {"params_M": note, "macs_G": note}})
+    assert [one.verdict for one in compare_static(table)] == expected
 
 
 def test_multiply_adds_may_be_counted_under_other_settings():
@@ -154,8 +154,8 @@ def test_multiply_adds_may_be_counted_under_other_settings():
 
 def test_without_a_checkout_names_are_unknown_and_paths_work(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "EXPERIMENTS_FOLDER", Path(tmp_path / "none"))
-    assert experiment_names() == []
+    assert table_names() == []
     with pytest.raises(UnknownNameError, match="no experiment 'kernel_size': known are none"):
-        load_experiment("kernel_size")
+        load_table("kernel_size")
     (tmp_path / "own.py").write_text(OWN)
-    assert load_experiment(tmp_path / "own.py").item == "my table"
+    assert load_table(tmp_path / "own.py").title == "my table"

@@ -21,7 +21,7 @@ def test_run_for_which_the_memory_is_too_small_does_not_stop_the_others(tmp_path
     rows = ", ".join(f'"{row}": {{"augment.input_size": {size}}}' for row, size in sizes.items())
     path = tmp_path / "own.py"
     path.write_text(OWN.format(rows=rows))
-    options = ["--budget", "smoke", "--seeds", "0", "--jobs", "1", "--out", tmp_path / "out", "--device", "cpu"]
+    options = ["--scale", "smoke", "--seeds", "0", "--jobs", "1", "--out", tmp_path / "out", "--device", "cpu"]
     changes = [part for name, value in SHORTER.items() for part in ("--set", f"{name}={value}")]
     code, out, err = finished("sweep", path, *options, *changes, timeout=300)
     runs = {run.row: run for run in plan(path, "smoke", [0], tmp_path / "out", overrides=SHORTER)}

@@ -26,7 +26,7 @@ def database():
 
 
 def execute(name: str, folder: Path, **parameters):
-    parameters = {"budget": "smoke", "data_dir": str(folder / "data"), "out_dir": str(folder / "run"), **parameters}
+    parameters = {"scale": "smoke", "data_dir": str(folder / "data"), "out_dir": str(folder / "run"), **parameters}
     notebook = papermill.execute_notebook(
         str(FOLDER / f"{name}.ipynb"),
         str(folder / f"{name}.ipynb"),

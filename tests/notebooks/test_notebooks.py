@@ -249,11 +249,11 @@ def test_table_of_records_shows_what_was_measured_and_names_what_it_cannot_use(t
         write_record(run, 0.25 if run.row == "SimOTA" else 0.5)
     (tmp_path / "runs" / "assigners" / "smoke" / "broken").mkdir()
     (tmp_path / "runs" / "assigners" / "smoke" / "broken" / "results.json").write_text("{")
-    arguments = {"results": tmp_path / "runs", "budget": "smoke", "out_dir": tmp_path / "out", "draws": 20}
+    arguments = {"results": tmp_path / "runs", "scale": "smoke", "out_dir": tmp_path / "out", "draws": 20}
     notebook = execute("31_ablations", tmp_path, experiment="assigners", latency_runs=1, **arguments)
     text = printed(notebook)
     assert "6 runs found under" in text
-    assert "Assigners, smoke budget: 2 epochs of 24 images" in text
+    assert "Assigners, smoke scale: 2 epochs of 24 images" in text
     assert "left out: " in text
     assert pictures(notebook) == 1  # AP by row: these records have no epochs, and all rows one network
     assert ",25.00,25.00,25.00," in (tmp_path / "out" / "assigners-smoke.csv").read_text()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rtmdet_lab.config.overrides import to_dict
 from rtmdet_lab.experiment.record import RunRecord
-from rtmdet_lab.experiment.row import variant_config
+from rtmdet_lab.experiment.row import row_config
 from rtmdet_lab.experiment.sweep.plan import DONE_NAME, Run
-from rtmdet_lab.experiment.table import load_experiment
+from rtmdet_lab.experiment.table import load_table
 
-OWN = """from rtmdet_lab import ExperimentConfig, PaperItem
+OWN = """from rtmdet_lab import ExperimentConfig, Table
 
-ITEM = PaperItem(
-    item="own",
+TABLE = Table(
+    title="own",
     claim="Nothing.",
     base=ExperimentConfig(),
     rows={{{rows}}},
@@ -35,8 +35,8 @@ def write_experiment(folder: Path, *rows: str, name: str = "own") -> Path:
 
 def write_record(run: Run, score: float = 0.5, done: bool = True, **changes) -> RunRecord:
     """Writes the record a finished run leaves."""
-    item = load_experiment(run.source)
-    config = variant_config(item, run.row, run.budget, seed=run.seed, overrides=run.overrides)
+    table = load_table(run.source)
+    config = row_config(table, run.row, run.scale, seed=run.seed, overrides=run.overrides)
     values = {
         "model": f"rtmdet-{config.model.size}",
         "config": to_dict(config),
@@ -50,7 +50,7 @@ def write_record(run: Run, score: float = 0.5, done: bool = True, **changes) -> 
         "peak_memory_mb": {"process": 100.0},
         "history": [],
         "environment": {"hardware": {"cpu": "made", "cores": 1, "threads": 1}, "device": "cpu"},
-        "budget": run.budget,
+        "scale": run.scale,
         "experiment": Path(run.source).stem,
         "row": run.row,
     }

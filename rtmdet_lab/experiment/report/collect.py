@@ -9,9 +9,9 @@ from typing import Any
 from rtmdet_lab.config.overrides import to_dict
 from rtmdet_lab.core.errors import DataError, UserError
 from rtmdet_lab.experiment.record import RECORD_NAME, RunRecord, read_record, results_version
-from rtmdet_lab.experiment.row import variant_config
-from rtmdet_lab.experiment.scale import check_budget
-from rtmdet_lab.experiment.table import PaperItem
+from rtmdet_lab.experiment.row import row_config
+from rtmdet_lab.experiment.scale import check_scale
+from rtmdet_lab.experiment.table import Table
 
 # Where runs of one row may differ: who reads the data and what is kept. The data themselves are compared by what they hold.
 _FREE = (
@@ -30,13 +30,13 @@ class FoundRun:
 
 @dataclass
 class Collection:
-    """The runs of a table on one budget, by row and seed, in the order of the rows.
+    """The runs of a table at one scale, by row and seed, in the order of the rows.
 
     Runs that learned from other data, under other settings or were scored otherwise than most have rows of their own, named
     by what differs, behind the row they belong to.
     """
 
-    budget: str
+    scale: str
     rows: dict[str, list[FoundRun]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)  # one sentence per record that is not used
     apart: dict[str, str] = field(default_factory=dict)  # rows of their own -> the row of the table
@@ -47,14 +47,14 @@ class Collection:
         return [run for row, runs in self.rows.items() if row not in self.apart for run in runs]
 
 
-def collect(item: PaperItem, name: str, folder: str | Path, budget: str) -> Collection:
+def collect(table: Table, name: str, folder: str | Path, scale: str) -> Collection:
     """Returns the runs of an experiment under a folder, however deep.
 
-    Records of other experiments and budgets are passed over. Damaged and foreign ones, those of rows that the experiment
+    Records of other experiments and scales are passed over. Damaged and foreign ones, those of rows that the experiment
     no longer has, and those of another version of a row are left out and named; of two runs of one row and seed the newer
     one counts.
     """
-    collection = Collection(check_budget(budget), {row: [] for row in item.rows})
+    collection = Collection(check_scale(scale), {row: [] for row in table.rows})
     runs: list[tuple[FoundRun, dict[str, str]]] = []
     for path in sorted(Path(folder).rglob(RECORD_NAME)):
         try:
@@ -62,10 +62,10 @@ def collect(item: PaperItem, name: str, folder: str | Path, budget: str) -> Coll
         except DataError as error:
             collection.left_out.append(str(error))
             continue
-        if record.experiment != name or record.budget != budget:
+        if record.experiment != name or record.scale != scale:
             continue
         try:
-            runs.append((FoundRun(path.parent, record), _other_settings(item, record, budget)))
+            runs.append((FoundRun(path.parent, record), _other_settings(table, record, scale)))
         except UserError as error:
             collection.left_out.append(f"{path}: {error}")
     usual = _usual_origin(runs)
@@ -77,7 +77,7 @@ def collect(item: PaperItem, name: str, folder: str | Path, budget: str) -> Coll
             row = f"{row} ({', '.join(others[:3])}{more})"
             collection.apart[row] = run.record.row
         _add(collection, row, run)
-    order = list(item.rows)
+    order = list(table.rows)
     places = {row: (order.index(collection.apart.get(row, row)), row in collection.apart) for row in collection.rows}
     collection.rows = {row: collection.rows[row] for row in sorted(collection.rows, key=places.get)}
     for found in collection.rows.values():
@@ -98,20 +98,20 @@ def _add(collection: Collection, row: str, run: FoundRun) -> None:
     runs.append(newer)
 
 
-def _other_settings(item: PaperItem, record: RunRecord, budget: str) -> dict[str, str]:
-    """Returns the settings a record has otherwise than its row on the budget, those without effect left out.
+def _other_settings(table: Table, record: RunRecord, scale: str) -> dict[str, str]:
+    """Returns the settings a record has otherwise than its row at the scale, those without effect left out.
 
     Raises:
-        UserError: it is none of a row of the item.
+        UserError: it is none of a row of the table.
     """
-    if record.row not in item.rows:
+    if record.row not in table.rows:
         raise DataError(f"row {record.row!r} does not exist any more")
-    wanted = dict(_flat(to_dict(variant_config(item, record.row, budget, seed=record.seed))))
+    wanted = dict(_flat(to_dict(row_config(table, record.row, scale, seed=record.seed))))
     have = dict(_flat(record.config))
     free = (*_FREE, *(("train.val_interval",) if have.get("train.score_of") == "last" else ()))
     different = [key for key in wanted if not key.startswith(free) and have.get(key, wanted[key]) != wanted[key]]
     for key in different:
-        if any(key == name or key.startswith(f"{name}.") for name in item.rows[record.row]):
+        if any(key == name or key.startswith(f"{name}.") for name in table.rows[record.row]):
             more = f" and {len(different) - 1} more" if len(different) > 1 else ""
             raise DataError(f"{key} is {have[key]!r}, but the row has {wanted[key]!r}{more}: another version of the row")
     return {key: str(have[key]) for key in different}
@@ -168,11 +168,11 @@ def _flat(plain: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return flat
 
 
-def describe_budget(found: Collection) -> str:
+def describe_scale(found: Collection) -> str:
     """Returns what the runs were trained with, in words, from their own records."""
     runs = found.runs
     if not runs:
-        return f"{found.budget} budget"
+        return f"{found.scale} scale"
     records = [run.record for run in runs]
 
     def span(values: list[Any]) -> str:
@@ -183,4 +183,4 @@ def describe_budget(found: Collection) -> str:
     images = span([record.data["train_images"] for record in records])
     size = span([record.config["augment"]["input_size"] for record in records])
     names = " and ".join(sorted({str(record.data["train"]) for record in records})[:2])
-    return f"{found.budget} budget: {epochs} epochs of {images} images at {size} pixels, {names}"
+    return f"{found.scale} scale: {epochs} epochs of {images} images at {size} pixels, {names}"

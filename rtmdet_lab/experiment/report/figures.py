@@ -17,23 +17,23 @@ def make_figures(results: Results) -> list[tuple[str, Figure]]:
     Score against parameters, or by row where all rows cost the same; score against latency; learning curves; speed of
     training and of loading.
     """
-    item, title = results.item.item, results.title
+    table, title = results.table.title, results.title
     figures = []
     measured, published = _measured(results, "params_M"), _published(results, "params_M")
     if _differ(measured) or _differ(published):
-        heading = title if measured else f"{item}: published"
+        heading = title if measured else f"{table}: published"
         figures.append(("AP and parameters", plot_scores(measured, published, "parameters, million", heading)))
     else:
         printed = [Point(row.row, math.nan, float(row.published["AP"])) for row in results.rows if row.published.get("AP")]
         if measured or printed:
             names = [row.row for row in results.rows]
-            heading = title if measured else f"{item}: published"
+            heading = title if measured else f"{table}: published"
             figures.append(("AP by row", plot_rows(names, measured, printed, heading)))
     measured, published = _measured(results, "latency_ms"), _published(results, "latency_ms")
     if _differ(measured) or _differ(published):
         parts = [f"measured: {results.latency_setup}"] * bool(measured)
         parts += ["published: NVIDIA GPU, TensorRT, half precision"] * bool(published)
-        heading = f"{title if measured else item}\n{'; '.join(parts)}"
+        heading = f"{title if measured else table}\n{'; '.join(parts)}"
         figures.append(("AP and latency", plot_scores(measured, published, "latency, ms", heading)))
     histories = {row.row: row.histories for row in results.rows if any(row.histories)}
     if histories:

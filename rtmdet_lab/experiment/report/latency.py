@@ -21,7 +21,7 @@ ROUNDS = 5
 def with_latency(results: Results, runs: int = 20, device: str | None = None) -> Results:
     """Returns the results with ``latency_ms`` of every row that has runs, and with what it was measured on.
 
-    The networks are those of the runs, as small as their budget makes them, fused, without post-processing. They take
+    The networks are those of the runs, as small as their scale makes them, fused, without post-processing. They take
     turns, so that a machine that slows down does so for all; rows that train one network in several ways share a number.
 
     Args:

@@ -113,7 +113,7 @@ def claim_line(one: ClaimResult) -> str:
 
 def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
     """Returns the report as Markdown; ``pictures`` are paths beside it."""
-    lines = [f"# {for_markdown(results.title)}", "", for_markdown(results.item.claim), ""]
+    lines = [f"# {for_markdown(results.title)}", "", for_markdown(results.table.claim), ""]
     table = shown_table(results)
     lines += ["| " + " | ".join(table[0]) + " |", "|" + "---|" * len(table[0])]
     lines += ["| " + " | ".join(map(for_markdown, row.values())) + " |" for row in table]
@@ -130,28 +130,28 @@ def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
 
 def _reading(results: Results) -> str:
     text = (
-        "Published AP is that of the full recipe on the published data; measured AP, in points as well, that of the budget "
+        "Published AP is that of the full recipe on the published data; measured AP, in points as well, that of the scale "
         "in the title, with a 95 % interval over seeds; AP50 stands beside AP50, masks beside masks. Only differences "
         "between rows compare, not the two columns. "
         "Load ms is the time to load 100 images. "
-        + (f"Latency ms is that of the budget's network on {results.latency_setup}. " if results.latency_setup else "")
-        + f"Source of the published numbers: {results.item.source}."
+        + (f"Latency ms is that of the scale's network on {results.latency_setup}. " if results.latency_setup else "")
+        + f"Source of the published numbers: {results.table.source}."
     )
     if results.found.apart:
         text += (
             " Rows with a bracket were trained or scored otherwise than the others, as it says: no verdict rests on them."
         )
-    item = results.item
+    table = results.table
     known = [
-        f"{row}, {NUMBERS.get(name, name)}: {note}" for row, notes in item.notes.items() for name, note in notes.items()
+        f"{row}, {NUMBERS.get(name, name)}: {note}" for row, notes in table.notes.items() for name, note in notes.items()
     ]
     if known:
         text += f" Of the published numbers: {'; '.join(known)}."
-    skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped and row.row not in item.not_run]
+    skipped = [f"{row.row}: {row.skipped}" for row in results.rows if row.skipped and row.row not in table.not_run]
     if skipped:
-        text += f" Left out on this budget: {'; '.join(skipped)}."
+        text += f" Left out at this scale: {'; '.join(skipped)}."
     reasons: dict[str, list[str]] = {}
-    for row, reason in item.not_run.items():
+    for row, reason in table.not_run.items():
         reasons.setdefault(reason, []).append(row)
     if reasons:
         text += f" Not run: {'; '.join(', '.join(rows) + f': {reason}' for reason, rows in reasons.items())}."
@@ -171,8 +171,8 @@ def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str
     images = "".join(f'<h2>{cell(name)}</h2><img alt="{cell(name)}" src="{_data_url(figure)}">' for name, figure in figures)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{cell(results.title)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{cell(results.item.item)}</h1><p>{cell(results.title)}</p>"
-        f"<p>{cell(results.item.claim)}</p><table><tr>{head}</tr>{body}</table><small>{cell(_reading(results))}</small>"
+        f"<style>{_STYLE}</style></head><body><h1>{cell(results.table.title)}</h1><p>{cell(results.title)}</p>"
+        f"<p>{cell(results.table.claim)}</p><table><tr>{head}</tr>{body}</table><small>{cell(_reading(results))}</small>"
         + (f"<h2>Verdicts</h2><ul>{claims}</ul>" if claims else "")
         + (f"<h2>Beside other detectors</h2><ul>{peers}</ul>" if peers else "")
         + images
@@ -185,12 +185,12 @@ def to_csv(results: Results) -> str:
     """Returns the table as CSV, one line per row, APs in points."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["budget", *HEADER[:3], "AP low", "AP high", *HEADER[3:], "memory MiB"])
+    writer.writerow(["scale", *HEADER[:3], "AP low", "AP high", *HEADER[3:], "memory MiB"])
     for row, cells in zip(results.rows, table_rows(results), strict=True):
         mean, *bounds = (_number(100 * value, 2, "") for value in (row.ap.mean, row.ap.low, row.ap.high))
         plain = ["" if cell in ("-", "left out") else for_csv(cell) for cell in cells]
-        budget, memory = for_csv(results.found.budget), _number(row.memory_mb, 0, "")
-        writer.writerow([budget, *plain[:2], mean, *bounds, *plain[3:], memory])
+        scale, memory = for_csv(results.found.scale), _number(row.memory_mb, 0, "")
+        writer.writerow([scale, *plain[:2], mean, *bounds, *plain[3:], memory])
     return stream.getvalue()
 
 
@@ -201,7 +201,7 @@ def write_report(
 
     One without runs replaces none: then nothing is written.
     """
-    stem = for_file_name(f"{results.name}-{results.found.budget}")
+    stem = for_file_name(f"{results.name}-{results.found.scale}")
     pictures = {folder / f"{stem}-{for_file_name(name.replace(' ', '-'))}.png": figure for name, figure in figures}
     pictures = pictures if "md" in formats else {}
     files = {kind: folder / f"{stem}.{kind}" for kind in formats}

@@ -29,9 +29,9 @@ from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
 from rtmdet_lab.evaluation.matching import Matches, match_images
 from rtmdet_lab.experiment.record import RunRecord
-from rtmdet_lab.experiment.report.collect import Collection, FoundRun, collect, describe_budget
+from rtmdet_lab.experiment.report.collect import Collection, FoundRun, collect, describe_scale
 from rtmdet_lab.experiment.run import PREDICTIONS_NAME
-from rtmdet_lab.experiment.table import SCORES, Comparison, PaperItem
+from rtmdet_lab.experiment.table import SCORES, Comparison, Table
 
 DRAWS = 500
 
@@ -50,7 +50,7 @@ class RowResult:
     images_per_s: float | None  # of training, median over epochs and seeds: what loader and network do together
     loads_ms: list[float]  # per 100 images, by seed and epoch; the waiting time where workers load
     memory_mb: float | None
-    skipped: str = ""  # why the budget leaves the row out, or why it cannot be run at all
+    skipped: str = ""  # why the scale leaves the row out, or why it cannot be run at all
     scores: Mapping[str, Interval] = field(default_factory=dict)  # beside AP, by name in a record (paper_items.SCORES)
     latency_ms: float | None = None  # of the fused network, one image, where it was measured (experiment/report/latency.py)
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Results:
     """Everything a report shows."""
 
     name: str
-    item: PaperItem
+    table: Table
     title: str
     rows: list[RowResult]
     claims: list[ClaimResult]
@@ -87,25 +87,27 @@ class Results:
     peers: list[str] = field(default_factory=list)  # a sentence per cost: which peers lie above the curve, as published
 
 
-def gather_results(item: PaperItem, name: str, folder: str | Path, budget: str, draws: int = DRAWS) -> Results:
+def gather_results(table: Table, name: str, folder: str | Path, scale: str, draws: int = DRAWS) -> Results:
     """Returns the results of an experiment from the records under ``folder``; rows without runs stay in the table."""
-    found = collect(item, name, folder, budget)
-    skip = item.budget(found.budget).skip
-    rows = [_row(item, row, runs, skip.get(row, "")) for row, runs in found.rows.items()]
-    rows += [_row(item, row, [], reason) for row, reason in item.not_run.items()]
+    found = collect(table, name, folder, scale)
+    skip = table.scale(found.scale).skip
+    rows = [_row(table, row, runs, skip.get(row, "")) for row, runs in found.rows.items()]
+    rows += [_row(table, row, [], reason) for row, reason in table.not_run.items()]
     cache: dict[Path, Matches] = {}
-    claims = [_claim(item, one, found, skip, cache, draws) for one in item.comparisons]
-    title = f"{item.item}, {describe_budget(found)}"
-    return Results(name, item, title, rows, claims, found.left_out, found, peers=describe_peers(item.published, item.peers))
+    claims = [_claim(table, one, found, skip, cache, draws) for one in table.comparisons]
+    title = f"{table.title}, {describe_scale(found)}"
+    return Results(
+        name, table, title, rows, claims, found.left_out, found, peers=describe_peers(table.published, table.peers)
+    )
 
 
-def _row(item: PaperItem, row: str, runs: list[FoundRun], skipped: str) -> RowResult:
+def _row(table: Table, row: str, runs: list[FoundRun], skipped: str) -> RowResult:
     records = [run.record for run in runs]
     speeds = [epoch["images_per_s"] for record in records for epoch in record.history if epoch.get("images_per_s")]
     waits = [one for record in records for one in _load_ms(record)]
     return RowResult(
         row=row,
-        published=item.published.get(row, {}),
+        published=table.published.get(row, {}),
         ap=seed_interval([record.metrics.get("AP", float("nan")) for record in records]),
         seeds=[record.seed for record in records],
         params_M=records[0].params_M if records else None,
@@ -134,7 +136,7 @@ def _load_ms(record: RunRecord) -> list[float]:
 
 
 def _claim(
-    item: PaperItem,
+    table: Table,
     comparison: Comparison,
     found: Collection,
     skip: Mapping[str, str],
@@ -142,9 +144,9 @@ def _claim(
     draws: int,
 ) -> ClaimResult:
     metric, pair = comparison.metric, (comparison.row, comparison.than)
-    printed = [item.published.get(row, {}).get(metric) for row in pair]
+    printed = [table.published.get(row, {}).get(metric) for row in pair]
     published = (float(printed[0]) - float(printed[1])) / (100 if metric == "AP" else 1) if all(printed) else None
-    undecided = "not decidable at this budget"
+    undecided = "not decidable at this scale"
     for row in pair:
         if not found.rows[row]:
             return ClaimResult(comparison, undecided, None, published, skip.get(row) or f"{row} has no runs")
@@ -236,7 +238,7 @@ def as_json(results: Results) -> dict[str, Any]:
     ]
     return {
         "title": results.title,
-        "claim": results.item.claim,
+        "claim": results.table.claim,
         "rows": rows,
         "claims": claims,
         "peers": results.peers,
@@ -253,6 +255,6 @@ def require_runs(results: Results, folder: str | Path) -> None:
     """Raises DataError where a report would have no measured number at all."""
     if not any(results.found.rows.values()):
         raise DataError(
-            f"no runs of {results.name} on the {results.found.budget} budget under {folder}: make some with "
-            f"`rtmdet-lab sweep {results.name} --budget {results.found.budget}`"
+            f"no runs of {results.name} on the {results.found.scale} scale under {folder}: make some with "
+            f"`rtmdet-lab sweep {results.name} --scale {results.found.scale}`"
         )

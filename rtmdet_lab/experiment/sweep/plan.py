@@ -21,10 +21,11 @@ from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.file_schema import require
 from rtmdet_lab.core.files import read_json, write_json
+from rtmdet_lab.experiment.old_names import today
 from rtmdet_lab.experiment.record import RECORD_NAME, RESULTS_VERSION, RunRecord, read_record
-from rtmdet_lab.experiment.row import variant_config
-from rtmdet_lab.experiment.scale import check_budget
-from rtmdet_lab.experiment.table import EXPERIMENTS_FOLDER, load_experiment
+from rtmdet_lab.experiment.row import row_config
+from rtmdet_lab.experiment.scale import check_scale
+from rtmdet_lab.experiment.table import EXPERIMENTS_FOLDER, load_table
 
 SPEC_NAME = "run.json"
 NOTEBOOK_NAME = "run.ipynb"
@@ -41,7 +42,7 @@ class Run:
 
     source: str  # name of an experiment, or the absolute path of its file
     row: str
-    budget: str
+    scale: str
     seed: int
     folder: str  # absolute; all that workers share is the folder above it
     data_dir: str
@@ -71,7 +72,7 @@ def read_run(path: Path) -> Run:
     Raises:
         DataError: missing, damaged, or of another version.
     """
-    run = require(Run, read_json(path, "run"), f"{path} is no run of this version: start the sweep again")
+    run = require(Run, today(read_json(path, "run")), f"{path} is no run of this version: start the sweep again")
     if Path(run.folder).resolve() != path.resolve().parent:  # it may write there alone
         raise DataError(f"{path} was made for the folder {run.folder}: start the sweep again where it is now")
     return run
@@ -79,7 +80,7 @@ def read_run(path: Path) -> Run:
 
 def plan(
     source: str | Path,
-    budget: str,
+    scale: str,
     seeds: Iterable[int],
     out: str | Path,
     *,
@@ -93,36 +94,36 @@ def plan(
     """Returns the runs of a sweep, seed by seed, so that every row has a result early.
 
     Args:
-        rows: these alone; None takes all the budget does not leave out.
+        rows: these alone; None takes all the scale does not leave out.
 
     Raises:
-        UnknownNameError, SettingError: an experiment, row, budget or setting that does not exist or cannot be.
-        DataError: no data for a budget that draws none.
+        UnknownNameError, SettingError: an experiment, row, scale or setting that does not exist or cannot be.
+        DataError: no data for a scale that draws none.
     """
-    item = load_experiment(source)
-    chosen = item.budget(check_budget(budget))
+    table = load_table(source)
+    chosen = table.scale(check_scale(scale))
     seeds = list(dict.fromkeys(seeds))
     if not seeds:
         raise SettingError("no seeds: name at least one")
     if chosen.data is None and not str(data_dir):
-        raise DataError(f"the budget {budget} trains on given data: name their folder with --data")
+        raise DataError(f"the scale {scale} trains on given data: name their folder with --data")
     out = Path(out).resolve()
     path = Path(source)
     source = str(path.resolve()) if path.suffix == ".py" and path.resolve().parent != EXPERIMENTS_FOLDER else path.stem
     settings = dict(chosen.data or {})
-    data = Path(data_dir).resolve() if str(data_dir) else out / "data" / f"{item.base.task}-{_hash(settings)}"
+    data = Path(data_dir).resolve() if str(data_dir) else out / "data" / f"{table.base.task}-{_hash(settings)}"
     images = int(settings.get("train", 0))
     runs = []
     for seed in seeds:
-        for row in item.rows if rows is None else dict.fromkeys(rows):
+        for row in table.rows if rows is None else dict.fromkeys(rows):
             if rows is None and row in chosen.skip:
                 continue
-            config = variant_config(item, row, budget, seed=seed, overrides=overrides)
+            config = row_config(table, row, scale, seed=seed, overrides=overrides)
             differing = deciding_settings(config)
             hashed = {first_name(name): value for name, value in differing.items()}  # a new word makes no other run
             what = {"version": RESULTS_VERSION, "settings": hashed, "data": str(data) if str(data_dir) else settings}
-            folder = out / path.stem / budget / f"{_plain(row)}-seed{seed}-{_hash(what)}"
-            labels = {"source": source, "row": row, "budget": budget, "seed": seed, "folder": str(folder)}
+            folder = out / path.stem / scale / f"{_plain(row)}-seed{seed}-{_hash(what)}"
+            labels = {"source": source, "row": row, "scale": scale, "seed": seed, "folder": str(folder)}
             rest = {"data_dir": str(data), "overrides": dict(overrides or {}), "epochs": config.train.epochs}
             more = {"settings": differing, "images": images, "device": device, "retries": retries, "threads": threads}
             runs.append(Run(**labels, **rest, **more))
@@ -150,7 +151,7 @@ def written_record(run: Run) -> RunRecord | None:
         record = read_record(Path(run.folder) / RECORD_NAME)
     except DataError:
         return None
-    same = (record.row, record.seed, record.budget) == (run.row, run.seed, run.budget)
+    same = (record.row, record.seed, record.scale) == (run.row, run.seed, run.scale)
     return record if same and not _other_settings(record, run) else None
 
 

@@ -88,7 +88,7 @@ def _attempt(run: Run, stop: KernelStop) -> str | None:
     parameters = {
         "experiment": run.source,
         "row": run.row,
-        "budget": run.budget,
+        "scale": run.scale,
         "data_dir": run.data_dir,
         "overrides": run.overrides,
         "out_dir": run.folder,

@@ -30,7 +30,7 @@ EXEMPT = {
     "test.batch_size": "images that share a forward pass",
 }
 
-# A budget keeps their share of a shorter run, where two counts may become one.
+# A scale keeps their share of a shorter run, where two counts may become one.
 SCALED = ("train.weak_epochs",)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from made_sweeps import write_experiment, write_record
 
-from rtmdet_lab.experiment.report.collect import collect, describe_budget
+from rtmdet_lab.experiment.report.collect import collect, describe_scale
 from rtmdet_lab.experiment.sweep.plan import plan
-from rtmdet_lab.experiment.table import load_experiment
+from rtmdet_lab.experiment.table import load_table
 
 
 def make(folder, *rows, seeds=(0, 1)):
@@ -22,8 +22,8 @@ def make(folder, *rows, seeds=(0, 1)):
     return path, runs
 
 
-def found(path, folder, budget="smoke"):
-    return collect(load_experiment(path), "own", folder, budget)
+def found(path, folder, scale="smoke"):
+    return collect(load_table(path), "own", folder, scale)
 
 
 def test_runs_are_grouped_by_row_and_ordered_by_seed(tmp_path):
@@ -33,9 +33,9 @@ def test_runs_are_grouped_by_row_and_ordered_by_seed(tmp_path):
     assert result.left_out == []
 
 
-def test_other_experiments_and_budgets_are_passed_over(tmp_path):
+def test_other_experiments_and_scales_are_passed_over(tmp_path):
     path, runs = make(tmp_path)
-    for name, changes in (("other", {"experiment": "other"}), ("bigger", {"budget": "laptop"})):
+    for name, changes in (("other", {"experiment": "other"}), ("bigger", {"scale": "laptop"})):
         record = json.loads((Path(runs[0].folder) / "results.json").read_text()) | changes
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps(record))
@@ -79,10 +79,10 @@ def test_row_that_is_gone_and_seed_run_twice_are_named(tmp_path):
     assert f"the same row and seed as {twin}, which is newer" in text
 
 
-def test_the_budget_is_told_from_the_records(tmp_path):
+def test_the_scale_is_told_from_the_records(tmp_path):
     path, _ = make(tmp_path)
-    assert describe_budget(found(path, tmp_path)) == "smoke budget: 2 epochs of 24 images at 64 pixels, made"
-    assert describe_budget(found(path, tmp_path / "nothing")) == "smoke budget"
+    assert describe_scale(found(path, tmp_path)) == "smoke scale: 2 epochs of 24 images at 64 pixels, made"
+    assert describe_scale(found(path, tmp_path / "nothing")) == "smoke scale"
 
 
 # Only what learned and was scored in the same way is one row -------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_rows_are_compared_on_the_data_that_most_of_them_saw(tmp_path):
     result = found(path, tmp_path)
     assert [run.record.data["val"] for run in result.runs] == ["first"] * 4
     assert set(result.apart.values()) == {"b", "c"}
-    assert describe_budget(result) == "smoke budget: 2 epochs of 24 images at 64 pixels, made"
+    assert describe_scale(result) == "smoke scale: 2 epochs of 24 images at 64 pixels, made"
 
 
 def test_records_from_before_the_score_was_a_setting_are_read_and_stand_apart(tmp_path):

@@ -34,7 +34,7 @@ from rtmdet_lab.experiment.report.render import (
 )
 from rtmdet_lab.experiment.report.results import as_json, gather_results, load_matches
 from rtmdet_lab.experiment.sweep.plan import plan
-from rtmdet_lab.experiment.table import Comparison, load_experiment
+from rtmdet_lab.experiment.table import Comparison, load_table
 from rtmdet_lab.synthetic import AERIAL_CLASSES, generate_aerial, generate_scenes
 
 
@@ -82,7 +82,7 @@ def made(tmp_path, scenes):
         config["data"].update({name.removeprefix("data."): value for name, value in data.items()})
         write_record(run, score, history=record.history, config=config)
         write_json(Path(run.folder) / "predictions.json", results)
-    item = load_experiment(path)
+    table = load_table(path)
     comparisons = (
         Comparison("good", "bad"),
         Comparison("bad", "good"),
@@ -90,12 +90,12 @@ def made(tmp_path, scenes):
         Comparison("good", "never"),
     )
     published = {"good": {"AP": "44.0", "params_M": "8.89", "latency_ms": "1.2"}, "bad": {"AP": "41.5", "latency_ms": "1.1"}}
-    return dataclasses.replace(item, comparisons=comparisons, published=published), tmp_path / "runs", path
+    return dataclasses.replace(table, comparisons=comparisons, published=published), tmp_path / "runs", path
 
 
 def results_of(made, **options):
-    item, folder, _ = made
-    return gather_results(item, "own", folder, "smoke", **{"draws": 60, **options})
+    table, folder, _ = made
+    return gather_results(table, "own", folder, "smoke", **{"draws": 60, **options})
 
 
 def test_rows_have_means_intervals_and_what_they_cost(made):
@@ -109,13 +109,13 @@ def test_rows_have_means_intervals_and_what_they_cost(made):
     assert good.images_per_s == 21.0
     assert good.load_ms == pytest.approx(100_000 * 0.6 / (21 * 3))  # of the middle seed
     assert good.published["AP"] == "44.0"
-    assert "smoke budget: 2 epochs of 24 images at 64 pixels" in results.title
+    assert "smoke scale: 2 epochs of 24 images at 64 pixels" in results.title
 
 
 def test_verdicts_follow_the_runs_and_say_what_they_rest_on(made):
     better, worse, same, missing = results_of(made).claims
     assert (better.verdict, worse.verdict) == ("supported", "contradicted")
-    assert (same.verdict, missing.verdict) == ("not decidable at this budget",) * 2
+    assert (same.verdict, missing.verdict) == ("not decidable at this scale",) * 2
     assert better.published == pytest.approx(0.025)
     line = claim_line(better)
     for words in ("good is better than bad: supported", "published +2.5", "16 images", "3 seeds", "60 draws"):
@@ -139,19 +139,19 @@ def loading(folder, seconds):
         wait = seconds[run.row]
         more = {} if wait is None else {"load_seconds": wait + 0.012 * run.seed}
         write_record(run, history=[epoch | more])
-    return load_experiment(path), folder / "runs"
+    return load_table(path), folder / "runs"
 
 
 def test_loading_time_is_compared_over_seeds(tmp_path):
-    item, folder = loading(tmp_path, {"cached": 0.24, "uncached": 0.96, "same": 0.24, "old": None})
+    table, folder = loading(tmp_path, {"cached": 0.24, "uncached": 0.96, "same": 0.24, "old": None})
     pairs = [("cached", "uncached"), ("uncached", "cached"), ("cached", "same"), ("cached", "old")]
     comparisons = tuple(Comparison(*pair, metric="load_ms") for pair in pairs)
     published = {"cached": {"load_ms": "24.0"}, "uncached": {"load_ms": "87.1"}}
-    item = dataclasses.replace(item, comparisons=comparisons, published=published)
-    results = gather_results(item, "own", folder, "smoke")
+    table = dataclasses.replace(table, comparisons=comparisons, published=published)
+    results = gather_results(table, "own", folder, "smoke")
     faster, slower, same, unknown = results.claims
     assert (faster.verdict, slower.verdict) == ("supported", "contradicted")
-    assert (same.verdict, unknown.verdict) == ("not decidable at this budget",) * 2
+    assert (same.verdict, unknown.verdict) == ("not decidable at this scale",) * 2
     assert faster.difference.mean == pytest.approx(-3000)  # 1050 and 4050 ms per 100 images
     line = claim_line(faster)
     for words in ("loads faster than", "measured -3000 ms per 100 images; published -63; 95 % over seeds -3", "; 3 seeds)"):
@@ -166,7 +166,7 @@ def test_missing_predictions_cost_the_verdict_and_not_the_report(made):
     for path in folder.rglob("good-seed0*/predictions.json"):
         path.unlink()
     results = results_of(made)
-    assert results.claims[0].verdict == "not decidable at this budget"
+    assert results.claims[0].verdict == "not decidable at this scale"
     assert "predictions.json" in claim_line(results.claims[0])
     assert results.rows[0].ap.count == 3
 
@@ -188,7 +188,7 @@ def test_three_formats_hold_the_same_numbers(made, tmp_path):
     assert [line["row"] for line in lines] == ["good", "same", "bad", "never"]
     assert float(lines[0]["measured AP"]) == pytest.approx(100 * results.rows[0].ap.mean, abs=0.005)
     assert lines[3]["measured AP"] == ""
-    assert lines[0]["budget"] == "smoke"
+    assert lines[0]["scale"] == "smoke"
     assert len(HEADER) == len(table_rows(results)[0])
     json.dumps(as_json(results), allow_nan=False)
 
@@ -220,11 +220,11 @@ def test_latency_is_measured_on_the_networks_of_the_runs(made):
 
 def test_rows_with_one_network_share_its_latency_and_are_drawn_row_by_row(tmp_path):
     path = tmp_path / "own.py"
-    text = 'from rtmdet_lab import ExperimentConfig, PaperItem\nITEM = PaperItem("a", "b.", ExperimentConfig(), '
+    text = 'from rtmdet_lab import ExperimentConfig, Table\nITEM = Table("a", "b.", ExperimentConfig(), '
     path.write_text(text + '{"x": {}, "y": {"train.lr": 0.1}}, {"x": {"AP": "44.0"}}, "ours")\n')
     for run in plan(path, "smoke", [0, 1], tmp_path / "runs"):
         write_record(run, 0.1 + 0.1 * run.seed)
-    results = with_latency(gather_results(load_experiment(path), "own", tmp_path / "runs", "smoke"), runs=1, device="cpu")
+    results = with_latency(gather_results(load_table(path), "own", tmp_path / "runs", "smoke"), runs=1, device="cpu")
     assert results.rows[0].latency_ms == results.rows[1].latency_ms
     assert [name for name, _ in make_figures(results)] == ["AP by row"]
 
@@ -247,10 +247,10 @@ def test_rotated_runs_are_scored_from_their_own_predictions(tmp_path):
         evaluator.add([found], [truth])
         rows += to_rotated_results(found, truth.meta.image_id, data.classes)
     (tmp_path / "own.py").write_text(
-        'from rtmdet_lab import *\nITEM = PaperItem("a", "b.", with_overrides(ExperimentConfig(), {"task": "rotated"}), '
+        'from rtmdet_lab import *\nITEM = Table("a", "b.", with_overrides(ExperimentConfig(), {"task": "rotated"}), '
         '{"x": {}, "y": {"train.lr": 0.1}}, {}, "ours")\n'
     )
-    item = load_experiment(tmp_path / "own.py")
+    table = load_table(tmp_path / "own.py")
     (run, _) = plan(tmp_path / "own.py", "smoke", [0], tmp_path / "runs")
     record = write_record(run, evaluator.summary()["AP"])
     config = json.loads(json.dumps(record.config))
@@ -262,22 +262,20 @@ def test_rotated_runs_are_scored_from_their_own_predictions(tmp_path):
     config["data"].update(values)
     write_record(run, evaluator.summary()["AP"], config=config)
     write_json(Path(run.folder) / "predictions.json", rows)
-    (found,) = gather_results(item, "own", tmp_path / "runs", "smoke", 20).found.runs
+    (found,) = gather_results(table, "own", tmp_path / "runs", "smoke", 20).found.runs
     drawn = load_matches(found).drawn_precision()
     assert drawn.average_precision(np.ones((1, 5)))[0] == pytest.approx(evaluator.summary()["AP"], abs=1e-6)
 
 
 def test_command_prints_and_writes_the_report(made, capsys, tmp_path):
     _, folder, path = made
-    arguments = ["report", path, "--budget", "smoke", "--results", folder, "--out", tmp_path / "out", "--draws", 40]
+    arguments = ["report", path, "--scale", "smoke", "--results", folder, "--out", tmp_path / "out", "--draws", 40]
     code, out, _ = call(capsys, *arguments, "--json", tmp_path / "report.json")
     assert code == 0
-    assert "own, smoke budget" in out
+    assert "own, smoke scale" in out
     assert "own-smoke.html" in out
     assert json.loads((tmp_path / "report.json").read_text())["experiments"]["own"]["rows"][0]["seeds"] == [0, 1, 2]
-    fails(
-        capsys, "report", path, "--budget", "laptop", "--results", folder, words=["no runs of own", "rtmdet-lab sweep own"]
-    )
+    fails(capsys, "report", path, "--scale", "laptop", "--results", folder, words=["no runs of own", "rtmdet-lab sweep own"])
     fails(capsys, "report", words=["no experiment named", "--static"])
     fails(capsys, *arguments[:-1], 3, words=["--draws is 3"])
     fails(capsys, *arguments, "--latency", -1, words=["--latency is -1"])

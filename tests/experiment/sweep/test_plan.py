@@ -93,7 +93,7 @@ def test_rows_of_like_names_have_folders_of_their_own(tmp_path):
     assert len(set(folders(write_experiment(tmp_path, "a b", "a-b", "a, b"), "smoke", [0], tmp_path))) == 3
 
 
-def test_rows_a_budget_leaves_out_are_not_planned_and_refused_by_name(tmp_path):
+def test_rows_a_scale_leaves_out_are_not_planned_and_refused_by_name(tmp_path):
     assert "pretrained backbone" not in {run.row for run in plan("optimizer_recipe", "laptop", [0], tmp_path)}
     with pytest.raises(SettingError, match=r"'pretrained backbone' has no laptop run: published weights"):
         plan("optimizer_recipe", "laptop", [0], tmp_path, rows=["pretrained backbone"])
@@ -115,7 +115,7 @@ def test_only_the_record_of_this_very_run_counts(tmp_path):
     assert finished_record(run) is None
     write_record(run, 0.25)
     assert finished_record(run).metrics["AP"] == 0.25
-    for other in (changed(run, seed=4), changed(run, row="5x5"), changed(run, budget="laptop")):
+    for other in (changed(run, seed=4), changed(run, row="5x5"), changed(run, scale="laptop")):
         assert finished_record(other) is None
     (Path(run.folder) / RECORD_NAME).write_text("{")
     assert finished_record(run) is None

@@ -24,7 +24,7 @@ from rtmdet_lab.experiment.sweep.worker import LOCK_NAME
 @pytest.mark.slow
 def test_killed_sweep_goes_on_where_it_was(tmp_path):
     path = write_experiment(tmp_path, "3", "5", "7")
-    options = ["--budget", "smoke", "--seeds", "0", "1", "2", "3", "--jobs", "3", "--out", str(tmp_path / "out")]
+    options = ["--scale", "smoke", "--seeds", "0", "1", "2", "3", "--jobs", "3", "--out", str(tmp_path / "out")]
     shorter = ["--set", "train.epochs=1", "--set", "train.weak_epochs=1", "--device", "cpu"]
     command = [sys.executable, "-m", "rtmdet_lab.cli", "sweep", str(path), *options, *shorter]
     runs = plan(path, "smoke", range(4), tmp_path / "out", overrides={"train.epochs": 1, "train.weak_epochs": 1})

@@ -191,13 +191,13 @@ TURNED: list[tuple[str, Any, tuple[str, ...]]] = [
     ),
 ]
 EXPERIMENTS: list[tuple[str, str, tuple[str, ...]]] = [
-    ("that is empty", "", ("own.py has no ITEM", "add it")),
-    ("that is no Python", "ITEM = = 3\n", ("own.py stops with SyntaxError",)),
+    ("that is empty", "", ("own.py has no TABLE", "add it")),
+    ("that is no Python", "TABLE = = 3\n", ("own.py stops with SyntaxError",)),
     ("that is bytes", "\0\0", ("own.py stops with",)),
     ("that stops", "raise RuntimeError('broken\\nin two lines')", ("own.py stops with RuntimeError", "broken")),
     ("that ends the program", "import sys; sys.exit(0)", ("own.py stops with SystemExit",)),
     ("that imports what is not there", "import nothing_of_that_name", ("own.py stops with ModuleNotFoundError",)),
-    ("whose item is a number", "ITEM = 3", ("own.py has no ITEM",)),
+    ("whose table is a number", "TABLE = 3", ("own.py has no TABLE",)),
     ("that calls itself for ever", "def f(): f()\nf()", ("own.py stops with RecursionError",)),
 ]
 ROWS: list[tuple[str, str, tuple[str, ...]]] = [
@@ -208,14 +208,14 @@ ROWS: list[tuple[str, str, tuple[str, ...]]] = [
     ("that are a list", '["a"]', ("own.py",)),
 ]
 OWN = """
-from rtmdet_lab import ExperimentConfig, PaperItem
+from rtmdet_lab import ExperimentConfig, Table
 
-ITEM = PaperItem(item="own", claim="none", base=ExperimentConfig(), rows={rows}, published={{}}, source="ours")
+TABLE = Table(title="own", claim="none", base=ExperimentConfig(), rows={rows}, published={{}}, source="ours")
 """
 
 
 def listed(place: Place, path: Any, *more: Any) -> list[Any]:
-    return ["sweep", path, "--budget", "smoke", "--dry-run", "--out", place.out / "sweeps", *more]
+    return ["sweep", path, "--scale", "smoke", "--dry-run", "--out", place.out / "sweeps", *more]
 
 
 def reported(change: Callable[[dict], Any]) -> Callable[[Place], list[Any]]:
@@ -229,7 +229,7 @@ def reported(change: Callable[[dict], Any]) -> Callable[[Place], list[Any]]:
         change(content)
         path.write_text(json.dumps(content))
         results = ["--results", place.bad / "sweeps", "--out", place.out / "reports", "--latency", 0]
-        return ["report", place.bad / "own.py", "--budget", "smoke", *results]
+        return ["report", place.bad / "own.py", "--scale", "smoke", *results]
 
     return make
 
@@ -254,8 +254,8 @@ SWEEPS: list[tuple[str, Callable[[Place], Any], tuple[str, ...]]] = [
         lambda place: listed(place, "kernel_size", "--rows", "eleventy"),
         ("no row 'eleventy'", "rows are"),
     ),
-    ("on an unknown budget", lambda place: listed(place, "kernel_size", "--budget", "huge"), ("'huge'", "laptop")),
-    ("without data", lambda place: listed(place, "kernel_size", "--budget", "paper"), ("paper", "--data")),
+    ("on an unknown scale", lambda place: listed(place, "kernel_size", "--scale", "huge"), ("'huge'", "laptop")),
+    ("without data", lambda place: listed(place, "kernel_size", "--scale", "paper"), ("paper", "--data")),
     ("of a setting that is none", lambda place: listed(place, "kernel_size", "--set", "train.epoch=3"), ("did you mean",)),
     ("with jobs that are none", lambda place: listed(place, "kernel_size", "--jobs", 0), ("--jobs is 0", "at least 1")),
     ("whose plan is a list", planned([1]), ("run.json", "start the sweep again")),
