@@ -9,6 +9,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,21 @@ def read_record(path: Path) -> RunRecord:
         {**epoch, "metrics": _numbers(epoch["metrics"])} if "metrics" in epoch else epoch for epoch in record.history
     ]
     return record
+
+
+def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the settings of a nested config as a file has them, by dotted name.
+
+    >>> dotted({"seed": 0, "augment": {"resize_range": (0.5, 2)}})
+    {'seed': 0, 'augment.resize_range': [0.5, 2]}
+    """
+    settings: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            settings |= dotted(value, f"{prefix}{name}.")
+        else:
+            settings[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return settings
 
 
 def _numbers(scores: dict[str, Any]) -> dict[str, Any]:

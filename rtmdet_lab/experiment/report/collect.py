@@ -8,7 +8,7 @@ from typing import Any
 
 from rtmdet_lab.config.overrides import to_dict
 from rtmdet_lab.core.errors import DataError, UserError
-from rtmdet_lab.experiment.record import RECORD_NAME, RunRecord, read_record, results_version
+from rtmdet_lab.experiment.record import RECORD_NAME, RunRecord, dotted, read_record, results_version
 from rtmdet_lab.experiment.row import row_config
 from rtmdet_lab.experiment.scale import check_scale
 from rtmdet_lab.experiment.table import Table
@@ -20,8 +20,8 @@ _FREE = (
 )
 
 
-@dataclass
-class FoundRun:
+@dataclass(eq=False)
+class FinishedRun:
     """A record and the folder it was read from."""
 
     folder: Path
@@ -37,12 +37,12 @@ class Collection:
     """
 
     scale: str
-    rows: dict[str, list[FoundRun]] = field(default_factory=dict)
+    rows: dict[str, list[FinishedRun]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)  # one sentence per record that is not used
     apart: dict[str, str] = field(default_factory=dict)  # rows of their own -> the row of the table
 
     @property
-    def runs(self) -> list[FoundRun]:
+    def runs(self) -> list[FinishedRun]:
         """All runs that are compared with each other."""
         return [run for row, runs in self.rows.items() if row not in self.apart for run in runs]
 
@@ -55,7 +55,7 @@ def collect(table: Table, name: str, folder: str | Path, scale: str) -> Collecti
     one counts.
     """
     collection = Collection(check_scale(scale), {row: [] for row in table.rows})
-    runs: list[tuple[FoundRun, dict[str, str]]] = []
+    runs: list[tuple[FinishedRun, dict[str, str]]] = []
     for path in sorted(Path(folder).rglob(RECORD_NAME)):
         try:
             record = read_record(path)
@@ -65,7 +65,7 @@ def collect(table: Table, name: str, folder: str | Path, scale: str) -> Collecti
         if record.experiment != name or record.scale != scale:
             continue
         try:
-            runs.append((FoundRun(path.parent, record), _other_settings(table, record, scale)))
+            runs.append((FinishedRun(path.parent, record), _other_settings(table, record, scale)))
         except UserError as error:
             collection.left_out.append(f"{path}: {error}")
     usual = _usual_origin(runs)
@@ -80,19 +80,19 @@ def collect(table: Table, name: str, folder: str | Path, scale: str) -> Collecti
     order = list(table.rows)
     places = {row: (order.index(collection.apart.get(row, row)), row in collection.apart) for row in collection.rows}
     collection.rows = {row: collection.rows[row] for row in sorted(collection.rows, key=places.get)}
-    for found in collection.rows.values():
-        found.sort(key=lambda run: run.record.seed)
+    for of_row in collection.rows.values():
+        of_row.sort(key=lambda run: run.record.seed)
     return collection
 
 
-def _add(collection: Collection, row: str, run: FoundRun) -> None:
+def _add(collection: Collection, row: str, run: FinishedRun) -> None:
     """Adds a run to its row, in place of an older one with its seed."""
     runs = collection.rows.setdefault(row, [])
     twin = next((other for other in runs if other.record.seed == run.record.seed), None)
     if twin is None:
         runs.append(run)
         return
-    older, newer = sorted((twin, run), key=lambda one: (one.folder / RECORD_NAME).stat().st_mtime)
+    older, newer = sorted((twin, run), key=lambda finished: (finished.folder / RECORD_NAME).stat().st_mtime)
     collection.left_out.append(f"{older.folder / RECORD_NAME}: the same row and seed as {newer.folder}, which is newer")
     runs.remove(twin)
     runs.append(newer)
@@ -106,8 +106,8 @@ def _other_settings(table: Table, record: RunRecord, scale: str) -> dict[str, st
     """
     if record.row not in table.rows:
         raise DataError(f"row {record.row!r} does not exist any more")
-    wanted = dict(_flat(to_dict(row_config(table, record.row, scale, seed=record.seed))))
-    have = dict(_flat(record.config))
+    wanted = dotted(to_dict(row_config(table, record.row, scale, seed=record.seed)))
+    have = dotted(record.config)
     free = (*_FREE, *(("train.val_interval",) if have.get("train.score_of") == "last" else ()))
     different = [key for key in wanted if not key.startswith(free) and have.get(key, wanted[key]) != wanted[key]]
     for key in different:
@@ -125,7 +125,7 @@ def _origin(record: RunRecord) -> dict[str, Any]:
     return {**known, "classes": classes and tuple(classes), "version": results_version(record)}
 
 
-def _usual_origin(runs: list[tuple[FoundRun, dict[str, str]]]) -> dict[str, Any]:
+def _usual_origin(runs: list[tuple[FinishedRun, dict[str, str]]]) -> dict[str, Any]:
     """Returns the origin that most rows share, then most runs; runs with the settings of their row count first."""
     shared: dict[str, list[tuple[bool, str]]] = {}
     origins: dict[str, dict[str, Any]] = {}
@@ -143,36 +143,26 @@ def _usual_origin(runs: list[tuple[FoundRun, dict[str, str]]]) -> dict[str, Any]
 
 def _other_origin(record: RunRecord, usual: dict[str, Any]) -> dict[str, str]:
     """Returns, by name and in words, where a record's origin is another than the usual one."""
-    found = {}
+    others = {}
     for name, value in _origin(record).items():
         if value == usual[name]:
             continue
         if name in ("train", "val"):
             title, images, print_of = value
             other = "" if (title, images) != usual[name][:2] else f", {print_of or 'of unknown content'}"
-            found[f"{name} set"] = f"{images} images of {title}{other}"
+            others[f"{name} set"] = f"{images} images of {title}{other}"
         elif name == "classes":
-            found["classes"] = f"{len(value or ())} others"
+            others["classes"] = f"{len(value or ())} others"
         else:
-            found["results of version"] = str(value)
-    return found
+            others["results of version"] = str(value)
+    return others
 
 
-def _flat(plain: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for key, value in plain.items():
-        if isinstance(value, dict):
-            flat += _flat(value, f"{prefix}{key}.")
-        else:
-            flat.append((prefix + key, list(value) if isinstance(value, tuple) else value))
-    return flat
-
-
-def describe_scale(found: Collection) -> str:
+def describe_scale(collection: Collection) -> str:
     """Returns what the runs were trained with, in words, from their own records."""
-    runs = found.runs
+    runs = collection.runs
     if not runs:
-        return f"{found.scale} scale"
+        return f"{collection.scale} scale"
     records = [run.record for run in runs]
 
     def span(values: list[Any]) -> str:
@@ -183,4 +173,4 @@ def describe_scale(found: Collection) -> str:
     images = span([record.data["train_images"] for record in records])
     size = span([record.config["augment"]["input_size"] for record in records])
     names = " and ".join(sorted({str(record.data["train"]) for record in records})[:2])
-    return f"{found.scale} scale: {epochs} epochs of {images} images at {size} pixels, {names}"
+    return f"{collection.scale} scale: {epochs} epochs of {images} images at {size} pixels, {names}"

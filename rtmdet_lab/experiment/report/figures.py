@@ -38,7 +38,7 @@ def make_figures(results: Results) -> list[tuple[str, Figure]]:
     histories = {row.row: row.histories for row in results.rows if any(row.histories)}
     if histories:
         figures.append(("learning curves", plot_learning(histories, title)))
-        speeds = {row: [one["images_per_s"] for history in runs for one in history] for row, runs in histories.items()}
+        speeds = {row: [epoch["images_per_s"] for history in runs for epoch in history] for row, runs in histories.items()}
         figures.append(
             ("training speed", plot_speed(speeds, "images per second of training", f"{title}\nloader and network together"))
         )

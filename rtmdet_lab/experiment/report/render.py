@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from matplotlib.figure import Figure
@@ -20,12 +21,26 @@ from rtmdet_lab.experiment.table import SCORES
 
 REPORT, PICTURE = "report", "figure of a report"
 FORMATS = ("md", "html", "csv")
-_SCORE_COLUMNS = [column for name in SCORES.values() for column in (f"published {name}", f"measured {name}")]
-HEADER = (
-    *("row", "published AP", "measured AP", "seeds", *_SCORE_COLUMNS, "published params M", "params M"),
-    *("published MACs G", "MACs G", "published latency ms", "latency ms", "training s", "images/s"),
-    *("published load ms", "load ms"),
+
+
+class Cost(NamedTuple):
+    """A number of a row beside its scores: its column, where a row holds it, and how it is shown."""
+
+    column: str
+    field: str  # of a RowResult, and of its published numbers
+    digits: int
+    is_published: bool = True  # has a column of printed numbers before it
+
+
+COSTS = (
+    Cost("params M", "params_M", 2),
+    Cost("MACs G", "macs_G", 2),
+    Cost("latency ms", "latency_ms", 2),
+    Cost("training s", "seconds", 0, is_published=False),
+    Cost("images/s", "images_per_s", 0, is_published=False),
+    Cost("load ms", "load_ms", 0),
 )
+ALWAYS_SHOWN = ("row", "published AP", "measured AP", "seeds")
 NUMBERS = {"params_M": "parameters", "macs_G": "multiply-adds", "latency_ms": "latency", "load_ms": "loading time"}
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
@@ -33,46 +48,37 @@ th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #888}im
 .supported{color:#14752e}.contradicted{color:#b3261e}.open{color:#6b6b6b}small{color:#666}"""
 
 
-def table_rows(results: Results) -> list[tuple[str, ...]]:
-    """Returns the cells of the table, row by row, as text; published numbers as they were printed."""
-    return [_cells(row) for row in results.rows]
-
-
 def shown_table(results: Results) -> list[dict[str, str]]:
     """Returns the rows of the table by column, without the costs that no row has a number of.
 
     Scores beside AP are shown where the paper prints them.
     """
-    rows = table_rows(results)
-    filled = [any(row[number] != "-" for row in rows) for number in range(len(HEADER))]
-    for number, name in enumerate(HEADER):
-        if name in _SCORE_COLUMNS and name.startswith("measured"):
-            filled[number] = filled[number - 1]  # the published ones
-    kept = [number for number in range(len(HEADER)) if number < 4 or filled[number]]
-    return [{HEADER[number]: row[number] for number in kept} for row in rows]
+    rows = [table_cells(row) for row in results.rows]
+    filled = {column for row in rows for column, text in row.items() if text != "-"}
+    for name in SCORES.values():
+        if f"published {name}" not in filled:
+            filled.discard(f"measured {name}")
+    filled.update(ALWAYS_SHOWN)
+    return [{column: text for column, text in row.items() if column in filled} for row in rows]
 
 
-def _cells(row: RowResult) -> tuple[str, ...]:
-    measured = "left out" if row.skipped and not row.seeds else with_interval(row.ap)
+def table_cells(row: RowResult) -> dict[str, str]:
+    """Returns the cells of a row by column, as text; published numbers as they were printed."""
     nothing = Interval(math.nan, math.nan, math.nan, 0)
-    scores = [(row.published.get(name, "-"), with_interval(row.scores.get(name, nothing))) for name in SCORES]
-    return (
-        row.row,
-        row.published.get("AP", "-"),
-        measured,
-        " ".join(map(str, row.seeds)) or "-",
-        *(cell for pair in scores for cell in pair),
-        row.published.get("params_M", "-"),
-        _number(row.params_M, 2),
-        row.published.get("macs_G", "-"),
-        _number(row.macs_G, 2),
-        row.published.get("latency_ms", "-"),
-        _number(row.latency_ms, 2),
-        _number(row.seconds, 0),
-        _number(row.images_per_s, 0),
-        row.published.get("load_ms", "-"),
-        _number(row.load_ms, 0),
-    )
+    cells = {
+        "row": row.row,
+        "published AP": row.published.get("AP", "-"),
+        "measured AP": "left out" if row.skipped and not row.seeds else with_interval(row.ap),
+        "seeds": " ".join(map(str, row.seeds)) or "-",
+    }
+    for key, name in SCORES.items():
+        cells[f"published {name}"] = row.published.get(key, "-")
+        cells[f"measured {name}"] = with_interval(row.scores.get(key, nothing))
+    for cost in COSTS:
+        if cost.is_published:
+            cells[f"published {cost.column}"] = row.published.get(cost.field, "-")
+        cells[cost.column] = _number(getattr(row, cost.field), cost.digits)
+    return cells
 
 
 def with_interval(value: Interval) -> str:
@@ -87,28 +93,28 @@ def with_interval(value: Interval) -> str:
     return text if math.isnan(value.low) else f"{text} ± {50 * (value.high - value.low):.1f}"
 
 
-def claim_line(one: ClaimResult) -> str:
+def claim_line(claim: ClaimResult) -> str:
     """Returns a part of the claim, its verdict and what that rests on, as a sentence."""
-    scale, unit, digits = (100, "AP", 1) if one.comparison.metric == "AP" else (1, "ms per 100 images", 0)
+    scale, unit, digits = (100, "AP", 1) if claim.comparison.metric == "AP" else (1, "ms per 100 images", 0)
 
     def signed(value: float) -> str:
         return f"{scale * value:+.{digits}f}"
 
-    printed = "" if one.published is None else f"; published {signed(one.published)}"
-    if one.difference is None:
-        return f"{one.comparison.text}: {one.verdict} ({one.reason}{printed})"
-    found = one.difference
-    own, other = found.seeds
+    printed = "" if claim.published is None else f"; published {signed(claim.published)}"
+    if claim.difference is None:
+        return f"{claim.comparison.text}: {claim.verdict} ({claim.reason}{printed})"
+    difference = claim.difference
+    own, other = difference.seeds
     seeds = f"{own} seeds" if own == other else f"{own} and {other} seeds"
-    parts = [f"measured {signed(found.mean)} {unit}{printed}"]
-    spread = "" if math.isnan(found.low) else f"{signed(found.low)} to {signed(found.high)}"
-    if found.images:
-        over = f"95 % over images {signed(found.images_low)} to {signed(found.images_high)}"
+    parts = [f"measured {signed(difference.mean)} {unit}{printed}"]
+    spread = "" if math.isnan(difference.low) else f"{signed(difference.low)} to {signed(difference.high)}"
+    if difference.images:
+        over = f"95 % over images {signed(difference.images_low)} to {signed(difference.images_high)}"
         parts.append(over + (f", with the spread between seeds {spread}" if spread else ""))
-        seeds = f"{found.images} images, {seeds}, {found.draws} draws"
+        seeds = f"{difference.images} images, {seeds}, {difference.draws} draws"
     elif spread:
         parts.append(f"95 % over seeds {spread}")
-    return f"{one.comparison.text}: {one.verdict} ({'; '.join([*parts, seeds.replace('1 seeds', '1 seed')])})"
+    return f"{claim.comparison.text}: {claim.verdict} ({'; '.join([*parts, seeds.replace('1 seeds', '1 seed')])})"
 
 
 def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
@@ -119,12 +125,12 @@ def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
     lines += ["| " + " | ".join(map(for_markdown, row.values())) + " |" for row in table]
     lines += ["", for_markdown(_reading(results)), ""]
     if results.claims:
-        lines += ["## Verdicts", "", *(f"* {for_markdown(claim_line(one))}" for one in results.claims), ""]
+        lines += ["## Verdicts", "", *(f"* {for_markdown(claim_line(claim))}" for claim in results.claims), ""]
     if results.peers:
         lines += ["## Beside other detectors", "", *(f"* {for_markdown(sentence)}" for sentence in results.peers), ""]
     lines += [f"![]({quote(picture)})" for picture in pictures]
     if results.left_out:
-        lines += ["", "## Left out", "", *(f"* {for_markdown(one)}" for one in results.left_out)]
+        lines += ["", "## Left out", "", *(f"* {for_markdown(reason)}" for reason in results.left_out)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -137,7 +143,7 @@ def _reading(results: Results) -> str:
         + (f"Latency ms is that of the scale's network on {results.latency_setup}. " if results.latency_setup else "")
         + f"Source of the published numbers: {results.table.source}."
     )
-    if results.found.apart:
+    if results.collection.apart:
         text += (
             " Rows with a bracket were trained or scored otherwise than the others, as it says: no verdict rests on them."
         )
@@ -165,9 +171,11 @@ def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str
     head = "".join(f"<th>{cell(name)}</th>" for name in table[0])
     body = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row.values()) + "</tr>" for row in table)
     colors = {"supported": "supported", "contradicted": "contradicted"}
-    claims = "".join(f'<li class="{colors.get(one.verdict, "open")}">{cell(claim_line(one))}</li>' for one in results.claims)
+    claims = "".join(
+        f'<li class="{colors.get(claim.verdict, "open")}">{cell(claim_line(claim))}</li>' for claim in results.claims
+    )
     peers = "".join(f"<li>{cell(sentence)}</li>" for sentence in results.peers)
-    left_out = "".join(f"<li>{cell(one)}</li>" for one in results.left_out)
+    left_out = "".join(f"<li>{cell(reason)}</li>" for reason in results.left_out)
     images = "".join(f'<h2>{cell(name)}</h2><img alt="{cell(name)}" src="{_data_url(figure)}">' for name, figure in figures)
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{cell(results.title)}</title>'
@@ -184,13 +192,18 @@ def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str
 def to_csv(results: Results) -> str:
     """Returns the table as CSV, one line per row, APs in points."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["scale", *HEADER[:3], "AP low", "AP high", *HEADER[3:], "memory MiB"])
-    for row, cells in zip(results.rows, table_rows(results), strict=True):
-        mean, *bounds = (_number(100 * value, 2, "") for value in (row.ap.mean, row.ap.low, row.ap.high))
-        plain = ["" if cell in ("-", "left out") else for_csv(cell) for cell in cells]
-        scale, memory = for_csv(results.found.scale), _number(row.memory_mb, 0, "")
-        writer.writerow([scale, *plain[:2], mean, *bounds, *plain[3:], memory])
+    lines = []
+    for row in results.rows:
+        line = {"scale": for_csv(results.collection.scale)}
+        for column, text in table_cells(row).items():
+            line[column] = "" if text in ("-", "left out") else for_csv(text)
+            if column == "measured AP":
+                bounds = {column: row.ap.mean, "AP low": row.ap.low, "AP high": row.ap.high}
+                line |= {name: _number(100 * value, 2, "") for name, value in bounds.items()}
+        lines.append(line | {"memory MiB": _number(row.memory_mb, 0, "")})
+    writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return stream.getvalue()
 
 
@@ -201,7 +214,7 @@ def write_report(
 
     One without runs replaces none: then nothing is written.
     """
-    stem = for_file_name(f"{results.name}-{results.found.scale}")
+    stem = for_file_name(f"{results.name}-{results.collection.scale}")
     pictures = {folder / f"{stem}-{for_file_name(name.replace(' ', '-'))}.png": figure for name, figure in figures}
     pictures = pictures if "md" in formats else {}
     files = {kind: folder / f"{stem}.{kind}" for kind in formats}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,12 @@ from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
 from rtmdet_lab.evaluation.matching import Matches, match_images
 from rtmdet_lab.experiment.record import RunRecord
-from rtmdet_lab.experiment.report.collect import Collection, FoundRun, collect, describe_scale
+from rtmdet_lab.experiment.report.collect import Collection, FinishedRun, collect, describe_scale
 from rtmdet_lab.experiment.run import PREDICTIONS_NAME
 from rtmdet_lab.experiment.table import SCORES, Comparison, Table
 
 DRAWS = 500
+UNDECIDED = "not decidable at this scale"
 
 
 @dataclass
@@ -51,7 +53,7 @@ class RowResult:
     loads_ms: list[float]  # per 100 images, by seed and epoch; the waiting time where workers load
     memory_mb: float | None
     skipped: str = ""  # why the scale leaves the row out, or why it cannot be run at all
-    scores: Mapping[str, Interval] = field(default_factory=dict)  # beside AP, by name in a record (paper_items.SCORES)
+    scores: Mapping[str, Interval] = field(default_factory=dict)  # beside AP, by name in a record (:data:`SCORES`)
     latency_ms: float | None = None  # of the fused network, one image, where it was measured (experiment/report/latency.py)
     histories: list[list[dict[str, Any]]] = field(default_factory=list)
 
@@ -82,29 +84,28 @@ class Results:
     rows: list[RowResult]
     claims: list[ClaimResult]
     left_out: list[str]
-    found: Collection
+    collection: Collection
     latency_setup: str = ""  # what latency was measured on
     peers: list[str] = field(default_factory=list)  # a sentence per cost: which peers lie above the curve, as published
 
 
 def gather_results(table: Table, name: str, folder: str | Path, scale: str, draws: int = DRAWS) -> Results:
     """Returns the results of an experiment from the records under ``folder``; rows without runs stay in the table."""
-    found = collect(table, name, folder, scale)
-    skip = table.scale(found.scale).skip
-    rows = [_row(table, row, runs, skip.get(row, "")) for row, runs in found.rows.items()]
+    collection = collect(table, name, folder, scale)
+    skip = table.scale(collection.scale).skip
+    rows = [_row(table, row, runs, skip.get(row, "")) for row, runs in collection.rows.items()]
     rows += [_row(table, row, [], reason) for row, reason in table.not_run.items()]
-    cache: dict[Path, Matches] = {}
-    claims = [_claim(table, one, found, skip, cache, draws) for one in table.comparisons]
-    title = f"{table.title}, {describe_scale(found)}"
-    return Results(
-        name, table, title, rows, claims, found.left_out, found, peers=describe_peers(table.published, table.peers)
-    )
+    matches_of = functools.cache(load_matches)
+    claims = [_claim(table, comparison, collection, matches_of, draws) for comparison in table.comparisons]
+    title = f"{table.title}, {describe_scale(collection)}"
+    peers = describe_peers(table.published, table.peers)
+    return Results(name, table, title, rows, claims, collection.left_out, collection, peers=peers)
 
 
-def _row(table: Table, row: str, runs: list[FoundRun], skipped: str) -> RowResult:
+def _row(table: Table, row: str, runs: list[FinishedRun], skipped: str) -> RowResult:
     records = [run.record for run in runs]
     speeds = [epoch["images_per_s"] for record in records for epoch in record.history if epoch.get("images_per_s")]
-    waits = [one for record in records for one in _load_ms(record)]
+    waits = [milliseconds for record in records for milliseconds in _load_ms(record)]
     return RowResult(
         row=row,
         published=table.published.get(row, {}),
@@ -138,42 +139,43 @@ def _load_ms(record: RunRecord) -> list[float]:
 def _claim(
     table: Table,
     comparison: Comparison,
-    found: Collection,
-    skip: Mapping[str, str],
-    cache: dict[Path, Matches],
+    collection: Collection,
+    matches_of: Callable[[FinishedRun], Matches],
     draws: int,
 ) -> ClaimResult:
+    """Returns what the runs of two rows say of a part of the claim; no difference where they do not allow one."""
     metric, pair = comparison.metric, (comparison.row, comparison.than)
     printed = [table.published.get(row, {}).get(metric) for row in pair]
-    published = (float(printed[0]) - float(printed[1])) / (100 if metric == "AP" else 1) if all(printed) else None
-    undecided = "not decidable at this scale"
-    for row in pair:
-        if not found.rows[row]:
-            return ClaimResult(comparison, undecided, None, published, skip.get(row) or f"{row} has no runs")
+    published = None
+    if printed[0] and printed[1]:
+        published = (float(printed[0]) - float(printed[1])) / (100 if metric == "AP" else 1)
+    runs = [collection.rows[row] for row in pair]
+    skip = table.scale(collection.scale).skip
+    without = next((row for row in pair if not collection.rows[row]), None)
     try:
-        if metric == "AP":
-            difference = compare_runs(*([_matches(run, cache) for run in found.rows[row]] for row in pair), draws=draws)
-        else:
-            waits = [[_load_ms(run.record) for run in found.rows[row]] for row in pair]
-            if not all(one for runs in waits for one in runs):
-                return ClaimResult(comparison, undecided, None, published, "not every record holds the loading time")
-            difference = compare_values(*([float(np.median(one)) for one in runs] for runs in waits))
+        if without is not None:
+            raise DataError(skip.get(without) or f"{without} has no runs")
+        if metric == "load_ms":
+            difference = compare_values(*map(_median_waits, runs))
+            faster = dataclasses.replace(difference, low=-difference.high, high=-difference.low)  # less is better
+            return ClaimResult(comparison, verdict(faster), difference, published)
+        difference = compare_runs(*([matches_of(run) for run in of_row] for of_row in runs), draws=draws)
     except (UserError, ValueError) as error:
-        return ClaimResult(comparison, undecided, None, published, str(error))
-    if metric == "load_ms":  # less is better
-        turned = verdict(dataclasses.replace(difference, low=-difference.high, high=-difference.low))
-        return ClaimResult(comparison, turned, difference, published)
-    found_verdict = verdict(difference, comparison.margin, comparison.at_least_as_good)
-    return ClaimResult(comparison, found_verdict, difference, published)
+        return ClaimResult(comparison, UNDECIDED, None, published, str(error))
+    return ClaimResult(
+        comparison, verdict(difference, comparison.margin, comparison.at_least_as_good), difference, published
+    )
 
 
-def _matches(run: FoundRun, cache: dict[Path, Matches]) -> Matches:
-    if run.folder not in cache:
-        cache[run.folder] = load_matches(run)
-    return cache[run.folder]
+def _median_waits(runs: Sequence[FinishedRun]) -> list[float]:
+    """Returns the milliseconds that each run took to load 100 images, median over its epochs."""
+    waits = [_load_ms(run.record) for run in runs]
+    if not all(waits):
+        raise DataError("not every record holds the loading time")
+    return [float(np.median(epochs)) for epochs in waits]
 
 
-def load_matches(run: FoundRun) -> Matches:
+def load_matches(run: FinishedRun) -> Matches:
     """Returns what the validation detections of a run match, from its predictions and the set it was scored on.
 
     Raises:
@@ -186,21 +188,19 @@ def load_matches(run: FoundRun) -> Matches:
         evaluator = DotaEvaluator(truth.classes)
         targets = [truth.truth(index) for index in range(len(truth))]
         results = from_rotated_results(
-            read_json(predictions, "results file"), [one.meta.image_id for one in targets], truth.classes
+            read_json(predictions, "results file"), [target.meta.image_id for target in targets], truth.classes
         )
         evaluator.add(results, targets)
         return evaluator.matches()
     kind = "segm" if config["task"] == "instance" else "bbox"
     truth = read_truth(data["val_annotations"], (kind,))
-    names = {one["id"]: one["name"] for one in truth["categories"]}
+    categories = truth["categories"]
     if data["classes"] is not None:  # what was not learned does not count
-        kept = {one for one, name in names.items() if name in data["classes"]}
-        truth = {
-            **truth,
-            "categories": [one for one in truth["categories"] if one["id"] in kept],
-            "annotations": [one for one in truth["annotations"] if one["category_id"] in kept],
-        }
-    classes = [names[category] for category in sorted(one["id"] for one in truth["categories"])]
+        categories = [category for category in categories if category["name"] in data["classes"]]
+        learned = {category["id"] for category in categories}
+        annotations = [annotation for annotation in truth["annotations"] if annotation["category_id"] in learned]
+        truth = {**truth, "categories": categories, "annotations": annotations}
+    classes = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
     return match_images(coco_pairs(truth, read_results(predictions, truth, (kind,)), kind), classes, kind)
 
 
@@ -208,33 +208,33 @@ def as_json(results: Results) -> dict[str, Any]:
     """Returns the results as plain values."""
     rows = [
         {
-            "row": one.row,
-            "published": dict(one.published),
-            "AP": _number(one.ap.mean),
-            "AP_low": _number(one.ap.low),
-            "AP_high": _number(one.ap.high),
-            **{name: _number(score.mean) for name, score in one.scores.items()},
-            "seeds": one.seeds,
-            "params_M": one.params_M,
-            "macs_G": one.macs_G,
-            "seconds": one.seconds,
-            "images_per_s": one.images_per_s,
-            "load_ms": one.load_ms,
-            "latency_ms": one.latency_ms,
-            "memory_mb": one.memory_mb,
-            "skipped": one.skipped,
+            "row": row.row,
+            "published": dict(row.published),
+            "AP": _number(row.ap.mean),
+            "AP_low": _number(row.ap.low),
+            "AP_high": _number(row.ap.high),
+            **{name: _number(score.mean) for name, score in row.scores.items()},
+            "seeds": row.seeds,
+            "params_M": row.params_M,
+            "macs_G": row.macs_G,
+            "seconds": row.seconds,
+            "images_per_s": row.images_per_s,
+            "load_ms": row.load_ms,
+            "latency_ms": row.latency_ms,
+            "memory_mb": row.memory_mb,
+            "skipped": row.skipped,
         }
-        for one in results.rows
+        for row in results.rows
     ]
     claims = [
         {
-            "claim": one.comparison.text,
-            "verdict": one.verdict,
-            "published_difference": one.published,
-            "reason": one.reason,
-            **({} if one.difference is None else json.loads(json.dumps(vars(one.difference)).replace("NaN", "null"))),
+            "claim": claim.comparison.text,
+            "verdict": claim.verdict,
+            "published_difference": claim.published,
+            "reason": claim.reason,
+            **({} if claim.difference is None else json.loads(json.dumps(vars(claim.difference)).replace("NaN", "null"))),
         }
-        for one in results.claims
+        for claim in results.claims
     ]
     return {
         "title": results.title,
@@ -253,8 +253,8 @@ def _number(value: float) -> float | None:
 
 def require_runs(results: Results, folder: str | Path) -> None:
     """Raises DataError where a report would have no measured number at all."""
-    if not any(results.found.rows.values()):
+    if not any(results.collection.rows.values()):
         raise DataError(
-            f"no runs of {results.name} on the {results.found.scale} scale under {folder}: make some with "
-            f"`rtmdet-lab sweep {results.name} --scale {results.found.scale}`"
+            f"no runs of {results.name} at the {results.collection.scale} scale under {folder}: make some with "
+            f"`rtmdet-lab sweep {results.name} --scale {results.collection.scale}`"
         )

@@ -22,7 +22,7 @@ from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.file_schema import require
 from rtmdet_lab.core.files import read_json, write_json
 from rtmdet_lab.experiment.old_names import today
-from rtmdet_lab.experiment.record import RECORD_NAME, RESULTS_VERSION, RunRecord, read_record
+from rtmdet_lab.experiment.record import RECORD_NAME, RESULTS_VERSION, RunRecord, dotted, read_record
 from rtmdet_lab.experiment.row import row_config
 from rtmdet_lab.experiment.scale import check_scale
 from rtmdet_lab.experiment.table import EXPERIMENTS_FOLDER, load_table
@@ -136,8 +136,8 @@ def deciding_settings(config: ExperimentConfig) -> dict[str, Any]:
     So a setting that a later version adds, at its default, changes no name; a default that changes is found when a record
     is compared with its run.
     """
-    found = differences(config, ExperimentConfig())
-    return {name: _plain_value(value) for name, (value, _) in found.items() if name not in WITHOUT_EFFECT}
+    changed = differences(config, ExperimentConfig())
+    return {name: _plain_value(value) for name, (value, _) in changed.items() if name not in WITHOUT_EFFECT}
 
 
 def finished_record(run: Run) -> RunRecord | None:
@@ -159,17 +159,9 @@ def _other_settings(record: RunRecord, run: Run) -> list[str]:
     """Returns the settings a record has otherwise than its run; those of other versions are not compared."""
     expected = {name: _plain_value(value) for name, value in iter_settings(ExperimentConfig())}
     expected |= current_names(run.settings)
-    found = dict(_leaves(record.config))
+    recorded = dotted(record.config)
     free = (*WITHOUT_EFFECT, *FROM_DATA)
-    return [name for name in expected if name in found and found[name] != expected[name] and not name.startswith(free)]
-
-
-def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    return [name for name in expected if recorded.get(name, expected[name]) != expected[name] and not name.startswith(free)]
 
 
 def _plain_value(value: Any) -> Any:

@@ -15,6 +15,7 @@ from rtmdet_lab.config.overrides import iter_settings
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.data.loaders import Source
+from rtmdet_lab.experiment.record import dotted
 from rtmdet_lab.experiment.verify.outcomes import OUTCOMES
 
 # Settings whose effect is on no outcome that is tried, and why. Rows may vary them, to compare speed, memory or files.
@@ -49,16 +50,12 @@ def check_effective(
     Raises:
         SettingError: a setting was overwritten, or differs from the table's and yet changes nothing; names it.
     """
-    asked = dict(_leaves(varied))
+    asked = dotted(varied)
     row, table = config_of(asked), config_of({})
     taken, usual = dict(iter_settings(row)), dict(iter_settings(table))
     for name, value in asked.items():
         if taken[name] == usual[name]:
-            if (
-                name not in SCALED
-                and value is not None
-                and taken[name] != (tuple(value) if isinstance(value, list) else value)
-            ):
+            if name not in SCALED and value is not None and _as_file(taken[name]) != value:
                 raise SettingError(
                     f"setting {name!r} was not taken: {value!r} was asked for, but the run has {taken[name]!r}"
                 )
@@ -74,7 +71,7 @@ def check_effective(
                 f"setting {name!r} changes nothing: with {taken[name]!r} and with {usual[name]!r} network, plan, samples, "
                 "losses, updates and detections are the same"
             )
-    return {name: list(taken[name]) if isinstance(taken[name], tuple) else taken[name] for name in asked}
+    return {name: _as_file(taken[name]) for name in asked}
 
 
 def has_effect(row: ExperimentConfig, other: ExperimentConfig, open_source: Callable[[ExperimentConfig], Source]) -> bool:
@@ -82,8 +79,5 @@ def has_effect(row: ExperimentConfig, other: ExperimentConfig, open_source: Call
     return any(differs(row, other, open_source) for differs in OUTCOMES)
 
 
-def _leaves(varied: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves: list[tuple[str, Any]] = []
-    for name, value in varied.items():
-        leaves += _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
-    return leaves
+def _as_file(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
