@@ -8,7 +8,7 @@ from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import SettingError
-from rtmdet_lab.experiment.scale import SCALES, Scale, check_scale
+from rtmdet_lab.experiment.scale import SCALES, Scale, check_scale, quick_recipe
 from rtmdet_lab.experiment.table import Table, load_table, table_names
 
 
@@ -132,3 +132,13 @@ def test_every_row_of_every_table_runs_on_every_scale(name):
             assert table.scale(scale).data["train"] <= (24 if scale == "smoke" else 600)
         else:
             assert all(table.config(row, "paper") == table.config(row) for row in table.rows)
+
+
+@pytest.mark.parametrize("task", ["detection", "instance", "rotated"])
+def test_quick_recipe_is_the_laptop_scale_of_its_task(task):
+    laptop = SCALES[task]["laptop"].settings
+    names = ("augment.input_size", "train.batch_size", "train.lr")
+    size, batch_size, lr = (laptop[name] for name in names)
+    recipe = quick_recipe(task, size, epochs=laptop["train.epochs"], batch_size=batch_size, lr=lr)
+    assert {name: laptop[name] for name in recipe} == recipe
+    assert with_overrides(ExperimentConfig(), {"task": task, **recipe}).train.warmup_steps == 50
