@@ -87,10 +87,10 @@ def planned_config(
         batch = find_batch(task, train, chosen, processes, sizes).train.batch_size
     else:
         batch = fitting[0]
-    accumulate = effective // batch if asked else 1
-    config = with_overrides(config, _split(batch, accumulate))
+    batches = effective // batch if asked else 1
+    config = with_overrides(config, _split(batch, batches))
     now = resolve(config)
-    if (batch, accumulate) != (resolved.train.batch_size, resolved.train.gradient_accumulation_steps):
+    if (batch, batches) != (resolved.train.batch_size, resolved.train.gradient_accumulation_steps):
         note(_choice(resolved, now, asked, images))
     if images < SMALL_SET and now.train.epochs >= LONG_RECIPE:
         note(_advice(now, train, command))
@@ -110,15 +110,15 @@ def asks_for_batch(overrides: Mapping[str, Any]) -> bool:
     return not names.isdisjoint({"train.batch_size", "train.gradient_accumulation_steps"})
 
 
-def _split(batch: int, accumulate: int) -> dict[str, int]:
-    return {"train.batch_size": batch, "train.gradient_accumulation_steps": accumulate}
+def _split(batch: int, batches: int) -> dict[str, int]:
+    return {"train.batch_size": batch, "train.gradient_accumulation_steps": batches}
 
 
 def _choice(before: ExperimentConfig, now: ExperimentConfig, asked: bool, images: int) -> str:
     """Returns in words which batch was chosen."""
-    batch, accumulate, lr = now.train.batch_size, now.train.gradient_accumulation_steps, now.train.lr
+    batch, batches, lr = now.train.batch_size, now.train.gradient_accumulation_steps, now.train.lr
     if asked:
-        return f"batches of {batch} images fit, {accumulate} of them per optimizer step"
+        return f"batches of {batch} images fit, {batches} of them per optimizer step"
     why = f"the published {before.train.batch_size} do not suit {images} images on this machine"
     choose = "to choose: train.batch_size, and train.gradient_accumulation_steps"
     return f"batches of {batch} images ({why}), learning rate {lr:.3g}; {choose}"
@@ -173,8 +173,8 @@ def smaller_batches(config: ExperimentConfig, images: int, processes: int = 1) -
 
 def with_batch(config: ExperimentConfig, batch: int) -> ExperimentConfig:
     """Returns ``config`` with batches of ``batch`` images and the same number of images per optimizer step."""
-    accumulate = max(config.train.batch_size * config.train.gradient_accumulation_steps // batch, 1)
-    return with_overrides(config, _split(batch, accumulate))
+    batches = max(config.train.batch_size * config.train.gradient_accumulation_steps // batch, 1)
+    return with_overrides(config, _split(batch, batches))
 
 
 def batches_to_try(config: ExperimentConfig, processes: int = 1) -> list[int]:
