@@ -13,7 +13,7 @@ from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.core.escaping import say
 
 if TYPE_CHECKING:
-    from rtmdet_lab.experiment.sweep.plan import Run
+    from rtmdet_lab.experiment.sweep.plan import RunOrder
 
 EXAMPLES = """examples:
   rtmdet-lab sweep kernel_size --scale laptop --seeds 0 1 2 --jobs 2
@@ -99,7 +99,7 @@ def _threads(jobs: int) -> int:
     return max(usable // jobs, 1)
 
 
-def _distribute(args: argparse.Namespace, missing: Sequence[Run], tracker: Any) -> int | None:
+def _distribute(args: argparse.Namespace, missing: Sequence[RunOrder], tracker: Any) -> int | None:
     from rtmdet_lab.experiment.sweep import cluster, local
 
     reserved = {"gpus_per_run": args.gpus_per_run, "cpus_per_run": args.cpus_per_run}
@@ -114,7 +114,7 @@ def _distribute(args: argparse.Namespace, missing: Sequence[Run], tracker: Any) 
     return local.run_local(missing, args.jobs, tracker)
 
 
-def _list(args: argparse.Namespace, runs: Sequence[Run], missing: Sequence[Run]) -> int:
+def _list(args: argparse.Namespace, runs: Sequence[RunOrder], missing: Sequence[RunOrder]) -> int:
     from rtmdet_lab.engine.console import minutes
     from rtmdet_lab.experiment.sweep.progress import estimate_s
 
@@ -125,7 +125,7 @@ def _list(args: argparse.Namespace, runs: Sequence[Run], missing: Sequence[Run])
     return 0
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: RunOrder) -> dict[str, Any]:
     from rtmdet_lab.experiment.sweep.plan import finished_record
     from rtmdet_lab.experiment.sweep.progress import epochs_done
 

@@ -8,7 +8,7 @@ import rtmdet_lab
 from rtmdet_lab import ExperimentConfig, read_record
 from rtmdet_lab.cli.main import read_arguments
 from rtmdet_lab.experiment.scale import Scale
-from rtmdet_lab.experiment.sweep.plan import plan, read_run, written_record
+from rtmdet_lab.experiment.sweep.plan import plan, read_order, written_record
 from rtmdet_lab.notebook.parameters import check_parameters
 
 ROWS = {"a": {}, "b": {"model.kernel_size": 7}}
@@ -40,7 +40,7 @@ def test_record_and_run_file_of_an_earlier_sweep_are_recognised(tmp_path):
         content = json.loads(path.read_text())
         content["budget"] = content.pop("scale")
         path.write_text(json.dumps(content))
-    assert read_run(path.with_name("run.json")) == first
+    assert read_order(path.with_name("run.json")) == first
     assert read_record(path).scale == "smoke"
     assert written_record(first) is not None
 

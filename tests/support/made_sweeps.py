@@ -9,7 +9,7 @@ from pathlib import Path
 from rtmdet_lab.config.overrides import to_dict
 from rtmdet_lab.experiment.record import RunRecord
 from rtmdet_lab.experiment.row import row_config
-from rtmdet_lab.experiment.sweep.plan import DONE_NAME, Run
+from rtmdet_lab.experiment.sweep.plan import DONE_NAME, RunOrder
 from rtmdet_lab.experiment.table import load_table
 
 OWN = """from rtmdet_lab import ExperimentConfig, Table
@@ -33,7 +33,7 @@ def write_experiment(folder: Path, *rows: str, name: str = "own") -> Path:
     return path
 
 
-def write_record(run: Run, score: float = 0.5, done: bool = True, **changes) -> RunRecord:
+def write_record(run: RunOrder, score: float = 0.5, done: bool = True, **changes) -> RunRecord:
     """Writes the record a finished run leaves."""
     table = load_table(run.source)
     config = row_config(table, run.row, run.scale, seed=run.seed, overrides=run.overrides)
@@ -62,7 +62,7 @@ def write_record(run: Run, score: float = 0.5, done: bool = True, **changes) -> 
     return record
 
 
-def write_epochs(run: Run, count: int, seconds: float = 1.0) -> None:
+def write_epochs(run: RunOrder, count: int, seconds: float = 1.0) -> None:
     """Writes what a run logs after ``count`` epochs."""
     Path(run.folder).mkdir(parents=True, exist_ok=True)
     rest = {"stage": "weak", "lr": 0.1, "losses": {}, "images_per_s": 8.0}
@@ -70,7 +70,7 @@ def write_epochs(run: Run, count: int, seconds: float = 1.0) -> None:
     (Path(run.folder) / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def changed(run: Run, **changes) -> Run:
+def changed(run: RunOrder, **changes) -> RunOrder:
     return dataclasses.replace(run, **changes)
 
 
@@ -82,9 +82,9 @@ import papermill
 sys.path.insert(0, {support!r})
 from made_sweeps import write_record
 from rtmdet_lab.experiment.sweep import worker
-from rtmdet_lab.experiment.sweep.plan import read_run
+from rtmdet_lab.experiment.sweep.plan import read_order
 
-run = read_run(Path(sys.argv[1]))
+run = read_order(Path(sys.argv[1]))
 
 def execute(source, target, parameters, **options):
     log = Path(run.folder) / "attempts.txt"

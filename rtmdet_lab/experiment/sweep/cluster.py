@@ -22,7 +22,7 @@ from typing import Any, Literal
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.engine.interrupt import InterruptRequest
 from rtmdet_lab.experiment.sweep.local import reason_of, worker_command, worker_environment
-from rtmdet_lab.experiment.sweep.plan import Run, finished_record
+from rtmdet_lab.experiment.sweep.plan import RunOrder, finished_record
 from rtmdet_lab.experiment.sweep.progress import Tracker
 from rtmdet_lab.experiment.sweep.worker import DONE, FAILED, LOG_NAME, TAKEN
 
@@ -35,7 +35,12 @@ TAKEN_WAIT_S = 5.0
 
 
 def run_ray(
-    runs: Sequence[Run], tracker: Tracker, *, gpus_per_run: float = 0.0, cpus_per_run: float = 1.0, address: str = "auto"
+    runs: Sequence[RunOrder],
+    tracker: Tracker,
+    *,
+    gpus_per_run: float = 0.0,
+    cpus_per_run: float = 1.0,
+    address: str = "auto",
 ) -> int | None:
     """Brings every run to its end on a Ray cluster; returns the signal that stopped the sweep early, or None.
 
@@ -144,7 +149,7 @@ class RayDriver:
 
 
 def run_slurm(
-    runs: Sequence[Run],
+    runs: Sequence[RunOrder],
     tracker: Tracker,
     *,
     folder: Path,
@@ -200,7 +205,7 @@ def run_slurm(
     return None
 
 
-def _work_in_process(run: Run) -> int:
+def _work_in_process(run: RunOrder) -> int:
     """Works on a run in a process of its own, as a local sweep does; its output goes to the run's log."""
     Path(run.folder).mkdir(parents=True, exist_ok=True)
     with (Path(run.folder) / LOG_NAME).open("a") as log:
@@ -208,7 +213,7 @@ def _work_in_process(run: Run) -> int:
     return result.returncode
 
 
-def _work_until_free(run: Run) -> int:
+def _work_until_free(run: RunOrder) -> int:
     """Works on a run; where another worker has it, waits until that one is done or gone."""
     while (code := _work_in_process(run)) == TAKEN:
         if finished_record(run) is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtmdet_lab.engine.interrupt import InterruptRequest
-from rtmdet_lab.experiment.sweep.plan import Run, finished_record
+from rtmdet_lab.experiment.sweep.plan import RunOrder, finished_record
 from rtmdet_lab.experiment.sweep.progress import Tracker
 from rtmdet_lab.experiment.sweep.worker import DONE, ERROR_NAME, LOG_NAME, TAKEN
 
@@ -20,14 +20,14 @@ POLL_S = 0.2
 WAIT_S = 60.0  # for children asked to stop: they finish an optimizer step and save their state
 
 
-def run_local(runs: Sequence[Run], jobs: int, tracker: Tracker) -> int | None:
+def run_local(runs: Sequence[RunOrder], jobs: int, tracker: Tracker) -> int | None:
     """Brings every run to its end; returns the signal that stopped the sweep early, or None.
 
     A run that another sweep has taken is waited for; should that one die, it is taken over.
     """
     waiting = list(runs)
-    active: list[tuple[Run, subprocess.Popen]] = []
-    taken: list[Run] = []
+    active: list[tuple[RunOrder, subprocess.Popen]] = []
+    taken: list[RunOrder] = []
     with InterruptRequest() as request:
         try:
             while waiting or active or taken:
@@ -51,7 +51,7 @@ def run_local(runs: Sequence[Run], jobs: int, tracker: Tracker) -> int | None:
     return None
 
 
-def reason_of(run: Run) -> str:
+def reason_of(run: RunOrder) -> str:
     """Returns what the last attempt of a run failed with, as its worker wrote it; else the last line of its log."""
     with contextlib.suppress(OSError):
         return (Path(run.folder) / ERROR_NAME).read_text().strip()
@@ -60,12 +60,12 @@ def reason_of(run: Run) -> str:
     return ""
 
 
-def worker_command(run: Run) -> list[str]:
+def worker_command(run: RunOrder) -> list[str]:
     """Returns the command that works on a run, whose file it writes."""
     return [sys.executable, "-m", "rtmdet_lab.experiment.sweep.worker", str(run.write())]
 
 
-def worker_environment(run: Run) -> dict[str, str]:
+def worker_environment(run: RunOrder) -> dict[str, str]:
     """Returns the environment of a worker: the package this one runs, and its share of the processor."""
     package = str(Path(__file__).parents[3])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -75,7 +75,7 @@ def worker_environment(run: Run) -> dict[str, str]:
     return environment
 
 
-def _start(run: Run) -> subprocess.Popen:
+def _start(run: RunOrder) -> subprocess.Popen:
     command = worker_command(run)
     with (Path(run.folder) / LOG_NAME).open("a") as log:
         # A session of its own: Ctrl-C reaches this process, which then stops the workers in order.
@@ -84,7 +84,7 @@ def _start(run: Run) -> subprocess.Popen:
         )
 
 
-def _look_again(taken: list[Run], tracker: Tracker) -> list[Run]:
+def _look_again(taken: list[RunOrder], tracker: Tracker) -> list[RunOrder]:
     """Removes what another sweep has finished, and returns one run to try once more."""
     for run in [run for run in taken if finished_record(run) is not None]:
         taken.remove(run)

@@ -37,7 +37,7 @@ FROM_DATA = ("model.num_classes", "data.")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOrder:
     """One row with one seed: everything a worker needs, as plain values that go through a file."""
 
     source: str  # name of an experiment, or the absolute path of its file
@@ -66,13 +66,13 @@ class Run:
         return path
 
 
-def read_run(path: Path) -> Run:
-    """Returns the run of a file that :meth:`Run.write` wrote.
+def read_order(path: Path) -> RunOrder:
+    """Returns the run of a file that :meth:`RunOrder.write` wrote.
 
     Raises:
         DataError: missing, damaged, or of another version.
     """
-    run = require(Run, today(read_json(path, "run")), f"{path} is no run of this version: start the sweep again")
+    run = require(RunOrder, today(read_json(path, "run")), f"{path} is no run of this version: start the sweep again")
     if Path(run.folder).resolve() != path.resolve().parent:  # it may write there alone
         raise DataError(f"{path} was made for the folder {run.folder}: start the sweep again where it is now")
     return run
@@ -90,7 +90,7 @@ def plan(
     device: str = "auto",
     retries: int = 0,
     threads: int = 0,
-) -> list[Run]:
+) -> list[RunOrder]:
     """Returns the runs of a sweep, seed by seed, so that every row has a result early.
 
     Args:
@@ -126,7 +126,7 @@ def plan(
             labels = {"source": source, "row": row, "scale": scale, "seed": seed, "folder": str(folder)}
             rest = {"data_dir": str(data), "overrides": dict(overrides or {}), "epochs": config.train.epochs}
             more = {"settings": differing, "images": images, "device": device, "retries": retries, "threads": threads}
-            runs.append(Run(**labels, **rest, **more))
+            runs.append(RunOrder(**labels, **rest, **more))
     return runs
 
 
@@ -140,12 +140,12 @@ def deciding_settings(config: ExperimentConfig) -> dict[str, Any]:
     return {name: _plain_value(value) for name, (value, _) in changed.items() if name not in WITHOUT_EFFECT}
 
 
-def finished_record(run: Run) -> RunRecord | None:
+def finished_record(run: RunOrder) -> RunRecord | None:
     """Returns the record of a run that came to its end; None where there is none, or a damaged one."""
     return written_record(run) if (Path(run.folder) / DONE_NAME).exists() else None
 
 
-def written_record(run: Run) -> RunRecord | None:
+def written_record(run: RunOrder) -> RunRecord | None:
     """Returns the record in a run's folder if it is that of this very run."""
     try:
         record = read_record(Path(run.folder) / RECORD_NAME)
@@ -155,7 +155,7 @@ def written_record(run: Run) -> RunRecord | None:
     return record if same and not _other_settings(record, run) else None
 
 
-def _other_settings(record: RunRecord, run: Run) -> list[str]:
+def _other_settings(record: RunRecord, run: RunOrder) -> list[str]:
     """Returns the settings a record has otherwise than its run; those of other versions are not compared."""
     expected = {name: _plain_value(value) for name, value in iter_settings(ExperimentConfig())}
     expected |= current_names(run.settings)

@@ -11,7 +11,7 @@ from rtmdet_lab.core.errors import DataError
 from rtmdet_lab.core.escaping import for_terminal, say
 from rtmdet_lab.engine.console import bar, minutes
 from rtmdet_lab.engine.log import LOG_NAME, read_log
-from rtmdet_lab.experiment.sweep.plan import SPEC_NAME, Run, finished_record
+from rtmdet_lab.experiment.sweep.plan import SPEC_NAME, RunOrder, finished_record
 from rtmdet_lab.experiment.sweep.worker import DONE
 
 # Images a second of one run at laptop size on one processor core, until the sweep has measured its own.
@@ -21,7 +21,7 @@ LATE_S = 90.0  # how long a network folder may hide from one machine what anothe
 SHOWN = 4  # runs in one line
 
 
-def epochs_done(run: Run) -> tuple[int, float]:
+def epochs_done(run: RunOrder) -> tuple[int, float]:
     """Returns the finished epochs of a run and the seconds they took."""
     try:
         seconds = [record["seconds"] for record in read_log(Path(run.folder) / LOG_NAME)]
@@ -30,7 +30,7 @@ def epochs_done(run: Run) -> tuple[int, float]:
     return len(seconds), sum(seconds)
 
 
-def _order_written(run: Run) -> int:
+def _order_written(run: RunOrder) -> int:
     """Returns when the file that a worker reads was written, in ns; 0 where there is none."""
     try:
         return (Path(run.folder) / SPEC_NAME).stat().st_mtime_ns
@@ -38,7 +38,7 @@ def _order_written(run: Run) -> int:
         return 0
 
 
-def estimate_s(runs: Sequence[Run], pending: Sequence[Run], jobs: int) -> float:
+def estimate_s(runs: Sequence[RunOrder], pending: Sequence[RunOrder], jobs: int) -> float:
     """Returns the seconds the ``pending`` runs will take, ``jobs`` at a time.
 
     From the epochs that were trained already, in this sweep or before; until there are any, from the number of images.
@@ -56,7 +56,7 @@ def estimate_s(runs: Sequence[Run], pending: Sequence[Run], jobs: int) -> float:
 class Tracker:
     """Prints a line when something ends, and one with all that runs every ``interval_s`` seconds."""
 
-    runs: Sequence[Run]
+    runs: Sequence[RunOrder]
     jobs: int
     interval_s: float = 15.0
     done: set[str] = field(default_factory=set)
@@ -66,7 +66,7 @@ class Tracker:
     def __post_init__(self) -> None:
         self.orders = {run.folder: _order_written(run) for run in self.runs}
 
-    def ended(self, run: Run, code: int, reason: str = "") -> None:
+    def ended(self, run: RunOrder, code: int, reason: str = "") -> None:
         """Notes the end of a run; ``reason`` is why it failed. A worker that reports success is given time to be seen."""
         record, begin = finished_record(run), time.monotonic()
         while record is None and code == DONE and time.monotonic() - begin < LATE_S:
@@ -85,11 +85,11 @@ class Tracker:
     def note(self, line: str) -> None:
         self._print(line)
 
-    def begun(self, runs: Sequence[Run]) -> list[Run]:
+    def begun(self, runs: Sequence[RunOrder]) -> list[RunOrder]:
         """Returns those of the ``runs`` that a worker has taken up since this object was made, wherever it works."""
         return [run for run in runs if _order_written(run) != self.orders[run.folder]]
 
-    def running(self, active: Sequence[Run], force: bool = False) -> None:
+    def running(self, active: Sequence[RunOrder], force: bool = False) -> None:
         """Prints how far the sweep is and which runs are worked on, unless it did so a moment ago."""
         now = time.monotonic()
         if now - self.last < self.interval_s and not force:

@@ -16,7 +16,7 @@ from rtmdet_lab.core.errors import DataError, SettingError, UserError
 from rtmdet_lab.core.escaping import for_terminal, say
 from rtmdet_lab.core.files import write_atomic, write_json
 from rtmdet_lab.core.shipped import shipped_folder
-from rtmdet_lab.experiment.sweep.plan import DONE_NAME, NOTEBOOK_NAME, Run, finished_record, read_run, written_record
+from rtmdet_lab.experiment.sweep.plan import DONE_NAME, NOTEBOOK_NAME, RunOrder, finished_record, read_order, written_record
 from rtmdet_lab.experiment.sweep.stopping import STOPPED, KernelStop
 
 DONE, FAILED, TAKEN = 0, 1, 3
@@ -32,13 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     stop.listen()
     stop.follow_parent()
     try:
-        return work(read_run(Path(path)), stop)
+        return work(read_order(Path(path)), stop)
     except UserError as error:
         say(f"error: {for_terminal(error)}", file=sys.stderr)
         return FAILED
 
 
-def work(run: Run, stop: KernelStop) -> int:
+def work(run: RunOrder, stop: KernelStop) -> int:
     """Brings a run to its record, unless it has one or another worker is at it.
 
     The lock is the operating system's: it goes with the process, however that ends.
@@ -73,7 +73,7 @@ def work(run: Run, stop: KernelStop) -> int:
         return FAILED
 
 
-def _attempt(run: Run, stop: KernelStop) -> str | None:
+def _attempt(run: RunOrder, stop: KernelStop) -> str | None:
     """Executes the notebook once; returns what went wrong, or None. The notebook of a failure stays, beside later ones."""
     import papermill
 

@@ -13,7 +13,7 @@ from made_sweeps import changed, write_experiment, write_record
 from rtmdet_lab.config.aliases import first_name
 from rtmdet_lab.core.errors import DataError, SettingError, SettingTypeError, UnknownNameError
 from rtmdet_lab.experiment.record import RECORD_NAME
-from rtmdet_lab.experiment.sweep.plan import finished_record, plan, read_run, written_record
+from rtmdet_lab.experiment.sweep.plan import finished_record, plan, read_order, written_record
 from rtmdet_lab.experiment.table import EXPERIMENTS_FOLDER
 
 
@@ -103,11 +103,11 @@ def test_rows_a_scale_leaves_out_are_not_planned_and_refused_by_name(tmp_path):
 
 def test_a_run_survives_its_file(tmp_path):
     run = plan("kernel_size", "smoke", [3], tmp_path, overrides={"train.lr": 0.5})[0]
-    assert read_run(run.write()) == run
+    assert read_order(run.write()) == run
     for text, words in (("{", "not valid JSON"), ('{"row": "a"}', "start the sweep again")):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(DataError, match=words):
-            read_run(tmp_path / "bad.json")
+            read_order(tmp_path / "bad.json")
 
 
 def test_only_the_record_of_this_very_run_counts(tmp_path):

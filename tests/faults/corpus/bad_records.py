@@ -14,8 +14,7 @@ from made_sources import write_run
 from made_sweeps import write_experiment, write_record
 
 from rtmdet_lab.experiment.record import read_record
-from rtmdet_lab.experiment.sweep.plan import plan
-from rtmdet_lab.experiment.sweep.plan import read_run as read_planned
+from rtmdet_lab.experiment.sweep.plan import plan, read_order
 
 KNOWN = {"image_id": 1, "category_id": 3, "score": 0.5, "bbox": [1, 1, 9, 9]}
 
@@ -242,7 +241,7 @@ def elsewhere(place: Place) -> Callable[[], Any]:
     (run,) = plan(write_experiment(place.bad, "a"), "smoke", [0], place.bad / "sweeps")
     path = run.write()
     path.write_text(path.read_text().replace(run.folder, str(place.bad / "home")))
-    return lambda: read_planned(path)
+    return lambda: read_order(path)
 
 
 SWEEPS: list[tuple[str, Callable[[Place], Any], tuple[str, ...]]] = [
