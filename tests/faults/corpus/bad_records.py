@@ -234,7 +234,7 @@ def reported(change: Callable[[dict], Any]) -> Callable[[Place], list[Any]]:
 
 
 def planned(content: Any) -> Callable[[Place], Callable[[], Any]]:
-    return lambda place: partial(read_planned, place.file("run.json", content))
+    return lambda place: partial(read_order, place.file("run.json", content))
 
 
 def elsewhere(place: Place) -> Callable[[], Any]:
