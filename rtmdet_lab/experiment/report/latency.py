@@ -18,27 +18,27 @@ from rtmdet_lab.models.detector import RTMDet
 ROUNDS = 5
 
 
-def with_latency(results: Results, passes: int = 20, device: str | None = None) -> Results:
+def with_latency(results: Results, runs: int = 20, device: str | None = None) -> Results:
     """Returns the results with ``latency_ms`` of every row that has runs, and with what it was measured on.
 
     The networks are those of the runs, as small as their scale makes them, fused, without post-processing. They take
     turns, so that a machine that slows down does so for all; rows that train one network in several ways share a number.
 
     Args:
-        passes: per network, at least one per round of five.
+        runs: passes per network, at least one per round of five.
         device: such as "cuda"; None takes a GPU where there is one.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    keys = {row: _network(runs[0].record.config) for row, runs in results.collection.rows.items() if runs}
+    keys = {row: _network(found[0].record.config) for row, found in results.collection.rows.items() if found}
     networks = {key: fuse(RTMDet(key[1], key[0])) for key in dict.fromkeys(keys.values())}
     times: dict[tuple[str, ModelConfig, int], list[float]] = {key: [] for key in networks}
     setup = ""
     for _ in range(ROUNDS):
         for key, network in networks.items():
-            latency = measure_latency(network, key[2], runs=-(-passes // ROUNDS), warmup=1, device=device)
-            times[key].append(latency.total_ms)
-            threads = f", {latency.threads} thread{'s' * (latency.threads > 1)}" if latency.device == "CPU" else ""
-            setup = f"{latency.device}{threads}, float32, one image, without post-processing"
+            found = measure_latency(network, key[2], runs=-(-runs // ROUNDS), warmup=1, device=device)
+            times[key].append(found.total_ms)
+            threads = f", {found.threads} thread{'s' * (found.threads > 1)}" if found.device == "CPU" else ""
+            setup = f"{found.device}{threads}, float32, one image, without post-processing"
     rows = [
         dataclasses.replace(row, latency_ms=median(times[keys[row.row]])) if row.row in keys else row for row in results.rows
     ]

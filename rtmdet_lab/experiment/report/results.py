@@ -188,19 +188,21 @@ def load_matches(run: FinishedRun) -> Matches:
         evaluator = DotaEvaluator(truth.classes)
         targets = [truth.truth(index) for index in range(len(truth))]
         results = from_rotated_results(
-            read_json(predictions, "results file"), [target.meta.image_id for target in targets], truth.classes
+            read_json(predictions, "results file"), [one.meta.image_id for one in targets], truth.classes
         )
         evaluator.add(results, targets)
         return evaluator.matches()
     kind = "segm" if config["task"] == "instance" else "bbox"
     truth = read_truth(data["val_annotations"], (kind,))
-    categories = truth["categories"]
+    names = {one["id"]: one["name"] for one in truth["categories"]}
     if data["classes"] is not None:  # what was not learned does not count
-        categories = [category for category in categories if category["name"] in data["classes"]]
-        learned = {category["id"] for category in categories}
-        annotations = [annotation for annotation in truth["annotations"] if annotation["category_id"] in learned]
-        truth = {**truth, "categories": categories, "annotations": annotations}
-    classes = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
+        kept = {one for one, name in names.items() if name in data["classes"]}
+        truth = {
+            **truth,
+            "categories": [one for one in truth["categories"] if one["id"] in kept],
+            "annotations": [one for one in truth["annotations"] if one["category_id"] in kept],
+        }
+    classes = [names[category] for category in sorted(one["id"] for one in truth["categories"])]
     return match_images(coco_pairs(truth, read_results(predictions, truth, (kind,)), kind), classes, kind)
 
 

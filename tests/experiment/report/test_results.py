@@ -203,7 +203,7 @@ def test_columns_that_no_row_fills_are_not_shown_and_stay_in_the_csv(made):
 
 def test_latency_is_measured_on_the_networks_of_the_runs(made):
     results = results_of(made)
-    timed = with_latency(results, passes=2, device="cpu")
+    timed = with_latency(results, runs=2, device="cpu")
     good, same, bad, never = timed.rows
     assert all(row.latency_ms > 0 for row in (good, same, bad))
     assert never.latency_ms is None
@@ -223,7 +223,7 @@ def test_rows_with_one_network_share_its_latency_and_are_drawn_row_by_row(tmp_pa
     path.write_text(text + '{"x": {}, "y": {"train.lr": 0.1}}, {"x": {"AP": "44.0"}}, "ours")\n')
     for run in plan(path, "smoke", [0, 1], tmp_path / "runs"):
         write_record(run, 0.1 + 0.1 * run.seed)
-    results = with_latency(gather_results(load_table(path), "own", tmp_path / "runs", "smoke"), passes=1, device="cpu")
+    results = with_latency(gather_results(load_table(path), "own", tmp_path / "runs", "smoke"), runs=1, device="cpu")
     assert results.rows[0].latency_ms == results.rows[1].latency_ms
     assert [name for name, _ in make_figures(results)] == ["AP by row"]
 
