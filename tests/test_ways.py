@@ -110,7 +110,6 @@ def test_from_the_command_to_the_step_of_the_optimizer(data, tmp_path):
         "tasks/detection.py:detection_task",
         "engine/optimizer.py:build_optimizer",
         "engine/step.py:TrainStep.__call__",
-        "engine/schedule.py:learning_rate",
     ]
     files = follow(lambda: main([str(word) for word in call]), stations, "adam.py:Adam.step")
     assert_way("From `rtmdet-lab train` to the optimizer's step", files, 9)
