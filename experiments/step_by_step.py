@@ -69,11 +69,11 @@ CHANGED = {name: value for _, step in STEPS for name, value in step.items()}
 
 def rows() -> dict[str, dict]:
     """Returns the rows, each with all steps up to its own; what no step has touched yet is the baseline's."""
-    found, settings = {}, {}
+    settings_of, settings = {}, {}
     for name, step in STEPS:
         settings |= step
-        found[name] = {key: value for key, value in settings.items() if key in CHANGED}
-    return found
+        settings_of[name] = {key: value for key, value in settings.items() if key in CHANGED}
+    return settings_of
 
 
 TABLE = Table(

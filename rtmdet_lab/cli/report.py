@@ -94,11 +94,11 @@ def _static(args: argparse.Namespace) -> int:
     for name in names:
         table = load_table(name)
         numbers = compare_static(table)
-        tables[str(name)] = [dataclasses.asdict(one) for one in numbers]
-        different += sum(one.verdict == "differs" for one in numbers)
+        tables[str(name)] = [dataclasses.asdict(number) for number in numbers]
+        different += sum(number.verdict == "differs" for number in numbers)
         say(f"{name}: {table.title}, {table.input_size} x {table.input_size} pixels")
         if numbers:
-            print_table([_shown(dataclasses.asdict(one)) for one in numbers])
+            print_table([_shown(dataclasses.asdict(number)) for number in numbers])
         else:
             say(f"{len(table.rows)} rows, no parameters or multiply-adds published")
         say()

@@ -72,19 +72,19 @@ def run(args: argparse.Namespace) -> int:
         retries=args.retries,
         threads=_threads(args.jobs) if args.on == "local" else 0,
     )
-    missing = [one for one in runs if finished_record(one) is None]
+    missing = [run for run in runs if finished_record(run) is None]
     if args.dry_run:
         return _list(args, runs, missing)
     run_notebook()
     require_writable(args.out)
     tracker = Tracker(runs, args.jobs)
-    tracker.done |= {one.folder for one in runs if one not in missing}
+    tracker.done |= {run.folder for run in runs if run not in missing}
     say(f"{len(runs)} runs, {len(runs) - len(missing)} done before, {len(missing)} to go, into {args.out}")
     if missing:
         tracker.running(missing[: args.jobs], force=True)
     stopped = _distribute(args, missing, tracker)
     tracker.summary()
-    write_result(args, [_row(one) | {"error": tracker.failed.get(one.folder)} for one in runs])
+    write_result(args, [_row(run) | {"error": tracker.failed.get(run.folder)} for run in runs])
     if stopped:
         say("stopped; the same command goes on where this one ended")
         return 128 + stopped
@@ -118,10 +118,10 @@ def _list(args: argparse.Namespace, runs: Sequence[RunOrder], missing: Sequence[
     from rtmdet_lab.engine.console import minutes
     from rtmdet_lab.experiment.sweep.progress import estimate_s
 
-    print_table([_row(one) for one in runs])
+    print_table([_row(run) for run in runs])
     each = f"{minutes(estimate_s(runs, missing[:1], 1))} each, " if missing else ""
     say(f"\n{len(missing)} of {len(runs)} to run: {each}about {minutes(estimate_s(runs, missing, args.jobs))} in all")
-    write_result(args, [_row(one) for one in runs])
+    write_result(args, [_row(run) for run in runs])
     return 0
 
 

@@ -120,15 +120,15 @@ def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> 
     task.config = dataclasses.replace(task.config, train=plain)
     step = TrainStep(task, batches=1, device=device)
     images, targets = normalize(batch.images.to(device)), [target.to(device) for target in batch.targets]
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     for _ in range(2):  # the first step also prepares what the second one is timed without
-        kept.clear()
+        saved.clear()
         begin = time.monotonic()
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             losses = step.forward(images, targets)
@@ -139,7 +139,7 @@ def _measure(config: ExperimentConfig, source: Source, device: torch.device) -> 
     model = step.state.model
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    per_image = sum(size for place, size in kept.items() if place not in own)
+    per_image = sum(size for place, size in saved.items() if place not in own)
     return Forecast(device.type, STATES * weights, int(SPARE * per_image), learn_s, load_s)
 
 

@@ -66,8 +66,8 @@ class Scale:
     def leaving_alone(self, varied: Collection[str]) -> Scale:
         """Returns the scale without the settings that rows vary; rows of several sizes shrink by ``size_factor``."""
         sizes = {"model.depth", "model.width"} if "model.size" in varied else set()
-        kept = {name: value for name, value in self.settings.items() if name not in sizes | set(varied)}
-        return dataclasses.replace(self, settings=kept, size_factor=self.size_factor if sizes else None)
+        settings = {name: value for name, value in self.settings.items() if name not in sizes | set(varied)}
+        return dataclasses.replace(self, settings=settings, size_factor=self.size_factor if sizes else None)
 
     def changed(self, changes: Mapping[str, Any], **fields: Any) -> Scale:
         """Returns a scale with other settings; None takes a setting out. ``fields`` replace those of the scale."""

@@ -115,7 +115,7 @@ class Table:
         both = [row for row in self.not_run if row in self.rows]
         if both:
             raise SettingError(f"row {both[0]!r} is among rows and not_run: name it once")
-        compared = {row for one in self.comparisons for row in (one.row, one.than)}
+        compared = {row for comparison in self.comparisons for row in (comparison.row, comparison.than)}
         for parts, known in (((self.published, self.notes), {**self.rows, **self.not_run}), ((compared,), self.rows)):
             for row in [row for part in parts for row in part if row not in known]:
                 raise SettingError(f"numbers of row {row!r}, which does not exist: rows are {', '.join(known)}")

@@ -44,7 +44,7 @@ def estimate_s(runs: Sequence[RunOrder], pending: Sequence[RunOrder], jobs: int)
     From the epochs that were trained already, in this sweep or before; until there are any, from the number of images.
     """
     measured = [epochs_done(run) for run in runs]
-    epochs, seconds = sum(one for one, _ in measured), sum(two for _, two in measured)
+    epochs, seconds = sum(count for count, _ in measured), sum(spent for _, spent in measured)
     total = 0.0
     for run in pending:
         per_epoch = seconds / epochs if epochs else run.images / ASSUMED_IMAGES_PER_S
