@@ -123,10 +123,22 @@ def plan(
             hashed = {first_name(name): value for name, value in differing.items()}  # a new word makes no other run
             what = {"version": RESULTS_VERSION, "settings": hashed, "data": str(data) if str(data_dir) else settings}
             folder = out / path.stem / scale / f"{_plain(row)}-seed{seed}-{_hash(what)}"
-            labels = {"source": source, "row": row, "scale": scale, "seed": seed, "folder": str(folder)}
-            rest = {"data_dir": str(data), "overrides": dict(overrides or {}), "epochs": config.train.epochs}
-            more = {"settings": differing, "images": images, "device": device, "retries": retries, "threads": threads}
-            runs.append(RunOrder(**labels, **rest, **more))
+            order = RunOrder(
+                source=source,
+                row=row,
+                scale=scale,
+                seed=seed,
+                folder=str(folder),
+                data_dir=str(data),
+                overrides=dict(overrides or {}),
+                settings=differing,
+                epochs=config.train.epochs,
+                images=images,
+                device=device,
+                retries=retries,
+                threads=threads,
+            )
+            runs.append(order)
     return runs
 
 

@@ -81,18 +81,23 @@ def _bring_to_end(
             looked = time.monotonic()
         for reference in ready:
             number = waiting.pop(reference)
-            try:
-                code, reason = ray.get(reference), ""
-            except ray.exceptions.RayError as error:
-                if is_lost():
-                    return LOST
-                code, reason = FAILED, f"{type(error).__name__}: the machine was lost too often"
+            code, reason = _result(ray, reference)
+            if reason and is_lost():
+                return LOST
             if code == TAKEN:
                 waiting[task.remote(runs[number])] = number
             else:
                 tell(ended=number, code=code, reason=reason)
         tell()
     return 0
+
+
+def _result(ray: Any, reference: Any) -> tuple[int, str]:
+    """Returns the exit code of a task that ended, and what Ray says where it did not end by itself."""
+    try:
+        return ray.get(reference), ""
+    except ray.exceptions.RayError as error:
+        return FAILED, f"{type(error).__name__}: the machine was lost too often"
 
 
 def _teller() -> Callable[..., None]:
