@@ -14,6 +14,7 @@ from rtmdet_lab.core.escaping import say
 
 if TYPE_CHECKING:
     from rtmdet_lab.experiment.sweep.plan import RunOrder
+    from rtmdet_lab.experiment.sweep.progress import Tracker
 
 EXAMPLES = """examples:
   rtmdet-lab sweep kernel_size --scale laptop --seeds 0 1 2 --jobs 2
@@ -99,7 +100,7 @@ def _threads(jobs: int) -> int:
     return max(usable // jobs, 1)
 
 
-def _distribute(args: argparse.Namespace, missing: Sequence[RunOrder], tracker: Any) -> int | None:
+def _distribute(args: argparse.Namespace, missing: Sequence[RunOrder], tracker: Tracker) -> int | None:
     from rtmdet_lab.experiment.sweep import cluster, local
 
     reserved = {"gpus_per_run": args.gpus_per_run, "cpus_per_run": args.cpus_per_run}

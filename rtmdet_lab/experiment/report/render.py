@@ -124,10 +124,9 @@ def to_markdown(results: Results, pictures: Sequence[str] = ()) -> str:
     lines += ["| " + " | ".join(table[0]) + " |", "|" + "---|" * len(table[0])]
     lines += ["| " + " | ".join(map(for_markdown, row.values())) + " |" for row in table]
     lines += ["", for_markdown(_reading(results)), ""]
-    if results.claims:
-        lines += ["## Verdicts", "", *(f"* {for_markdown(claim_line(claim))}" for claim in results.claims), ""]
-    if results.peers:
-        lines += ["## Beside other detectors", "", *(f"* {for_markdown(sentence)}" for sentence in results.peers), ""]
+    for heading, sentences in (("Verdicts", map(claim_line, results.claims)), ("Beside other detectors", results.peers)):
+        if items := [f"* {for_markdown(sentence)}" for sentence in sentences]:
+            lines += [f"## {heading}", "", *items, ""]
     lines += [f"![]({quote(picture)})" for picture in pictures]
     if results.left_out:
         lines += ["", "## Left out", "", *(f"* {for_markdown(reason)}" for reason in results.left_out)]
@@ -171,20 +170,20 @@ def to_html(results: Results, figures: Sequence[tuple[str, Figure]] = ()) -> str
     head = "".join(f"<th>{cell(name)}</th>" for name in table[0])
     body = "".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row.values()) + "</tr>" for row in table)
     colors = {"supported": "supported", "contradicted": "contradicted"}
-    claims = "".join(
-        f'<li class="{colors.get(claim.verdict, "open")}">{cell(claim_line(claim))}</li>' for claim in results.claims
-    )
-    peers = "".join(f"<li>{cell(sentence)}</li>" for sentence in results.peers)
-    left_out = "".join(f"<li>{cell(reason)}</li>" for reason in results.left_out)
+    claims = [f'<li class="{colors.get(claim.verdict, "open")}">{cell(claim_line(claim))}</li>' for claim in results.claims]
     images = "".join(f'<h2>{cell(name)}</h2><img alt="{cell(name)}" src="{_data_url(figure)}">' for name, figure in figures)
+
+    def section(heading: str, items: list[str]) -> str:
+        return f"<h2>{heading}</h2><ul>{''.join(items)}</ul>" if items else ""
+
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{cell(results.title)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>{cell(results.table.title)}</h1><p>{cell(results.title)}</p>"
         f"<p>{cell(results.table.claim)}</p><table><tr>{head}</tr>{body}</table><small>{cell(_reading(results))}</small>"
-        + (f"<h2>Verdicts</h2><ul>{claims}</ul>" if claims else "")
-        + (f"<h2>Beside other detectors</h2><ul>{peers}</ul>" if peers else "")
+        + section("Verdicts", claims)
+        + section("Beside other detectors", [f"<li>{cell(sentence)}</li>" for sentence in results.peers])
         + images
-        + (f"<h2>Left out</h2><ul>{left_out}</ul>" if left_out else "")
+        + section("Left out", [f"<li>{cell(reason)}</li>" for reason in results.left_out])
         + "</body></html>\n"
     )
 

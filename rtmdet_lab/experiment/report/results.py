@@ -35,6 +35,8 @@ from rtmdet_lab.experiment.run import PREDICTIONS_NAME
 from rtmdet_lab.experiment.table import SCORES, Comparison, Table
 
 DRAWS = 500
+# What a report says of a row beside its scores.
+MEASURED = ("params_M", "macs_G", "seconds", "images_per_s", "load_ms", "latency_ms")
 UNDECIDED = "not decidable at this scale"
 
 
@@ -216,15 +218,7 @@ def as_json(results: Results) -> dict[str, Any]:
             "AP_low": _number(row.ap.low),
             "AP_high": _number(row.ap.high),
             **{name: _number(score.mean) for name, score in row.scores.items()},
-            "seeds": row.seeds,
-            "params_M": row.params_M,
-            "macs_G": row.macs_G,
-            "seconds": row.seconds,
-            "images_per_s": row.images_per_s,
-            "load_ms": row.load_ms,
-            "latency_ms": row.latency_ms,
-            "memory_mb": row.memory_mb,
-            "skipped": row.skipped,
+            **{name: getattr(row, name) for name in ("seeds", *MEASURED, "memory_mb", "skipped")},
         }
         for row in results.rows
     ]
