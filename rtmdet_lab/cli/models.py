@@ -54,10 +54,13 @@ def run(args: argparse.Namespace) -> None:
 
 def describe(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Returns parameters and multiply-adds of a model, in total and by part."""
+    import torch
+
     from rtmdet_lab.analysis.complexity import measure_complexity
     from rtmdet_lab.models.detector import create_model
 
-    model = create_model(name, args.num_classes, **parse_overrides(args.set))
+    with torch.device("meta"):  # nothing is drawn and no memory used
+        model = create_model(name, args.num_classes, **parse_overrides(args.set))
     cost = measure_complexity(model, args.input_size)
     parts = [
         {"part": part, "params_M": cost.params_by_part[part] / 1e6, "MACs_G": cost.macs_by_part[part] / 1e9}

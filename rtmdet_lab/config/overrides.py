@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import types
@@ -56,9 +57,13 @@ def refuse_secrets(config: ExperimentConfig) -> None:
         )
 
 
+# Reading the hints, which are text, takes a hundred times as long as changing a setting.
+_hints_of = functools.cache(typing.get_type_hints)
+
+
 def _replaced(config: Any, path: str, full_name: str, value: Any) -> Any:
     head, _, rest = path.partition(".")
-    hints = typing.get_type_hints(type(config))
+    hints = _hints_of(type(config))
     if head not in hints:
         raise UnknownNameError(f"no setting {full_name!r}{_suggestion(config, path, full_name)}")
     current = getattr(config, head)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,14 @@ def scenes(tmp_path_factory):
     return generate_scenes(tmp_path_factory.mktemp("scenes"), train=0, val=16, size=96, difficulty=0.0, progress=False)
 
 
-@pytest.fixture
-def made(tmp_path, scenes):
-    """Runs of three rows with three seeds: "good" boxes, nearly as good ones, and bad ones."""
-    path = write_experiment(tmp_path, "good", "same", "bad", "never")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, scenes):
+    """Runs of three rows with three seeds: "good" boxes, nearly as good ones, and bad ones. To be left as they are."""
+    folder = tmp_path_factory.mktemp("made")
+    path = write_experiment(folder, "good", "same", "bad", "never")
     truth = json.loads(Path(scenes["val_annotations"]).read_text())
     data = {f"data.{name}": str(value) for name, value in scenes.items()}
-    for run in plan(path, "smoke", [0, 1, 2], tmp_path / "runs", rows=["good", "same", "bad"]):
+    for run in plan(path, "smoke", [0, 1, 2], folder / "runs", rows=["good", "same", "bad"]):
         rng = np.random.default_rng([run.seed, len(run.row)])
         results = noisy(truth, {"good": 1.0, "same": 1.0, "bad": 5.0}[run.row] + 0.02 * run.seed, rng)
         score = evaluate_coco(results, truth)["bbox"]["AP"]
@@ -89,16 +91,21 @@ def made(tmp_path, scenes):
         Comparison("good", "never"),
     )
     published = {"good": {"AP": "44.0", "params_M": "8.89", "latency_ms": "1.2"}, "bad": {"AP": "41.5", "latency_ms": "1.1"}}
-    return dataclasses.replace(table, comparisons=comparisons, published=published), tmp_path / "runs", path
+    return dataclasses.replace(table, comparisons=comparisons, published=published), folder / "runs", path
 
 
-def results_of(made, **options):
+def results_of(made):
     table, folder, _ = made
-    return gather_results(table, "own", folder, "smoke", **{"draws": 60, **options})
+    return gather_results(table, "own", folder, "smoke", draws=60)
 
 
-def test_rows_have_means_intervals_and_what_they_cost(made):
-    results = results_of(made)
+@pytest.fixture(scope="module")
+def results(made):
+    """What is measured of those runs, to be left as it is."""
+    return results_of(made)
+
+
+def test_rows_have_means_intervals_and_what_they_cost(results):
     good, same, bad, never = results.rows
     assert (good.seeds, same.seeds, never.seeds) == ([0, 1, 2], [0, 1, 2], [])
     values = [run.record.metrics["AP"] for run in results.collection.rows["good"]]
@@ -111,8 +118,8 @@ def test_rows_have_means_intervals_and_what_they_cost(made):
     assert "smoke scale: 2 epochs of 24 images at 64 pixels" in results.title
 
 
-def test_verdicts_follow_the_runs_and_say_what_they_rest_on(made):
-    better, worse, same, missing = results_of(made).claims
+def test_verdicts_follow_the_runs_and_say_what_they_rest_on(results):
+    better, worse, same, missing = results.claims
     assert (better.verdict, worse.verdict) == ("supported", "contradicted")
     assert (same.verdict, missing.verdict) == ("not decidable at this scale",) * 2
     assert better.published == pytest.approx(0.025)
@@ -122,8 +129,8 @@ def test_verdicts_follow_the_runs_and_say_what_they_rest_on(made):
     assert "never has no runs" in claim_line(missing)
 
 
-def test_every_image_once_scores_as_the_record_says(made):
-    for run in results_of(made).collection.runs:
+def test_every_image_once_scores_as_the_record_says(results):
+    for run in results.collection.runs:
         matches = load_matches(run)
         whole = matches.drawn_precision().average_precision(np.ones((1, len(matches.images))))[0]
         assert whole == pytest.approx(run.record.metrics["AP"], abs=1e-6)
@@ -160,18 +167,18 @@ def test_loading_time_is_compared_over_seeds(tmp_path):
     json.dumps(as_json(results), allow_nan=False)
 
 
-def test_missing_predictions_cost_the_verdict_and_not_the_report(made):
-    _, folder, _ = made
-    for path in folder.rglob("good-seed0*/predictions.json"):
-        path.unlink()
-    results = results_of(made)
+def test_missing_predictions_cost_the_verdict_and_not_the_report(made, tmp_path):
+    table, folder, path = made
+    folder = shutil.copytree(folder, tmp_path / "runs")
+    for file in folder.rglob("good-seed0*/predictions.json"):
+        file.unlink()
+    results = results_of((table, folder, path))
     assert results.claims[0].verdict == "not decidable at this scale"
     assert "predictions.json" in claim_line(results.claims[0])
     assert results.rows[0].ap.count == 3
 
 
-def test_three_formats_hold_the_same_numbers(made, tmp_path):
-    results = results_of(made)
+def test_three_formats_hold_the_same_numbers(results, tmp_path):
     figures = make_figures(results)
     names = ["AP and parameters", "AP and latency", "learning curves", "training speed", "loading time"]
     assert [name for name, _ in figures] == names
@@ -192,8 +199,7 @@ def test_three_formats_hold_the_same_numbers(made, tmp_path):
     json.dumps(as_json(results), allow_nan=False)
 
 
-def test_columns_that_no_row_fills_are_not_shown_and_stay_in_the_csv(made):
-    results = results_of(made)
+def test_columns_that_no_row_fills_are_not_shown_and_stay_in_the_csv(results):
     (shown, *_) = shown_table(results)
     assert list(shown)[:4] == ["row", "published AP", "measured AP", "seeds"]
     assert "published load ms" not in shown
@@ -201,8 +207,7 @@ def test_columns_that_no_row_fills_are_not_shown_and_stay_in_the_csv(made):
     assert "published load ms" in to_csv(results).splitlines()[0]
 
 
-def test_latency_is_measured_on_the_networks_of_the_runs(made):
-    results = results_of(made)
+def test_latency_is_measured_on_the_networks_of_the_runs(results):
     timed = with_latency(results, runs=2, device="cpu")
     good, same, bad, never = timed.rows
     assert all(row.latency_ms > 0 for row in (good, same, bad))
