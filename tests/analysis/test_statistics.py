@@ -207,6 +207,7 @@ def test_difference_of_values_by_hand():
         compare_values([], [1.0])
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_promise():
     """Rows of equal quality: an interval of 95 % misses zero about once in twenty times; at most five of forty here."""
     missed = 0

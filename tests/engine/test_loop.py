@@ -46,7 +46,7 @@ def test_loss_goes_down(tmp_path):
     assert history[-1]["metrics"]["AP50"] > history[0]["metrics"]["AP50"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_decoded_images_that_are_kept_change_no_weight(tmp_path, monkeypatch, workers):
     opened = []
     open_cache = loop.open_cache

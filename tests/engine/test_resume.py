@@ -90,6 +90,7 @@ def test_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, whole,
     assert_same(whole, final_state(tmp_path))
 
 
+@pytest.mark.slow
 def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weights(tmp_path):
     extra = {"train.workers": 1, "train.gradient_accumulation_steps": 2, "train.epochs": 2, "train.weak_epochs": 0}
     run(tmp_path / "whole", **extra)

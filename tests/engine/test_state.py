@@ -224,6 +224,8 @@ def test_every_field_of_a_state_is_taken_over_or_refused_in_a_sentence(tmp_path,
     for place in list(places(content)):
         if place[0] == "config" and len(place) > 2:  # settings have tests of their own
             continue
+        if place[:2] == ("optimizer", "state") and place[2:3] > (0,):  # what is kept of another weight, again
+            continue
         torch.save(with_value(content, place, value), tmp_path / STATE_NAME)
         try:
             own.restore(read_state(tmp_path, resolve(ExperimentConfig()), misfit=own.misfit))
