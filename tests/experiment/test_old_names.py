@@ -50,3 +50,11 @@ def test_option_and_notebook_parameter_keep_their_first_name():
         assert read_arguments([verb, "kernel_size", "--budget", "smoke"]).scale == "smoke"
     cells = ['# parameters\nscale = "laptop"\nseed = 0', '# Parameters\nbudget = "smoke"']
     assert check_parameters(cells) == {"scale": "smoke", "seed": 0}
+
+
+def test_names_of_the_file_that_this_folder_was_are_found_there():
+    from rtmdet_lab import experiment
+    from rtmdet_lab.experiment import open_data, run
+
+    assert (open_data, experiment.prepare) == (run.open_data, run.prepare)
+    assert not hasattr(experiment, "open_file")
