@@ -89,7 +89,7 @@ class Errors:
         """Returns the same by size (3,): the detection's own, small, medium, large; the object's where one was missed."""
         edges = [high for _, high in AREAS.values()][:-1]
         found, truth = (
-            np.searchsorted(edges, np.concatenate([np.zeros(0), *(one.areas for one in side)]))
+            np.searchsorted(edges, np.concatenate([np.zeros(0), *(objects.areas for objects in side)]))
             for side in ([pair.detections for pair in self.pairs], [pair.truth for pair in self.pairs])
         )
         rows = {name: np.bincount(found[self.kinds == kind], minlength=3) for kind, name in enumerate(KINDS)}
@@ -139,19 +139,19 @@ def find_errors(
     by_size = {size: match_candidates(images, ids, classes, kind, [foreground], size) for size in (None, *SIZES)}
     matches = by_size.pop(None)
     starts = np.cumsum([0, *(len(pair.truth) for pair in pairs)])
-    kinds = _joined([one.kinds for one in told], int)
+    kinds = _joined([image.kinds for image in told], int)
     objects, nearest = (
         _joined([np.where(rows >= 0, rows + start, -1) for rows, start in zip(part, starts, strict=False)], int)
-        for part in ([one.objects for one in told], [one.nearest for one in told])
+        for part in ([image.objects for image in told], [image.nearest for image in told])
     )
-    values = _joined([one.ious for one in told], float)
+    values = _joined([image.ious for image in told], float)
     # What the matching says comes before what the overlaps alone do.
     matched, counted = matches.matched[0], matches.counted[0]
     kinds[(matched >= 0) & counted], kinds[~counted] = RIGHT, IGNORED
     settled = (matched >= 0) | ~counted
     objects[settled] = matched[settled]
     values[matched >= 0] = matches.iou[0][matched >= 0]
-    touched = _joined([one.touched for one in told], float)
+    touched = _joined([image.touched for image in told], float)
     return Errors(list(pairs), matches, by_size, kinds, objects, values, nearest, touched)
 
 
@@ -262,7 +262,7 @@ def disagreements(first: Errors, second: Errors) -> tuple[np.ndarray, np.ndarray
     Raises:
         ValueError: errors on different images.
     """
-    if [one.image_id for one in first.pairs] != [one.image_id for one in second.pairs]:
+    if [pair.image_id for pair in first.pairs] != [pair.image_id for pair in second.pairs]:
         raise ValueError("two runs can only be compared on the same images, in the same order")
     counts = ~(first.matches.ignored | second.matches.ignored)
     return np.flatnonzero(second.missed & ~first.missed & counts), np.flatnonzero(first.missed & ~second.missed & counts)

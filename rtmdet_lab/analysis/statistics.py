@@ -78,7 +78,7 @@ def compare_runs(
     if not runs or not others:
         raise ValueError("no runs to compare")
     images = runs[0].images
-    if any(one.images != images for one in (*runs, *others)):
+    if any(run.images != images for run in (*runs, *others)):
         raise ValueError("the runs were scored on different images")
     # The first of the draws is every image once.
     weights = np.concatenate([np.ones((1, len(images)), dtype=np.float32), draw_images(len(images), draws, seed)])

@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from rtmdet_lab.analysis.errors import KINDS, RIGHT, Errors
 from rtmdet_lab.evaluation.matching import SIZES, Kind, Objects, class_overlaps
+from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 
 KIND = "error"  # attribute of a detection, one of KINDS
 BOUNDARY = 0.02  # width of a mask's boundary, of the image's diagonal (Cheng et al. 2021)
@@ -49,7 +50,7 @@ def _describe_image(errors: Errors, number: int) -> Rows:
     detections, truth = pair.detections, pair.truth
     rows, truth_rows = errors.rows_of(number)
     kinds, ious = errors.kinds[rows], errors.ious[rows]
-    told: dict[str, Sequence[Any]] = {KIND: [KINDS[one] for one in kinds]}
+    told: dict[str, Sequence[Any]] = {KIND: [KINDS[kind_number] for kind_number in kinds]}
     told["iou"] = ious.tolist() if len(truth) else [math.nan] * len(detections)
     if kind == "segm":
         taken = np.where(kinds == RIGHT, errors.objects[rows] - truth_rows.start, -1)
@@ -127,7 +128,7 @@ def shapes(objects: Objects, size: tuple[int, int]) -> dict[str, list[Any]]:
     buckets = np.searchsorted([largest for _, largest in SIZES.values()][:-1], width * height, side="right")
     short, long = np.minimum(width, height), np.maximum(width, height)
     aspect = np.divide(long, short, out=np.full(len(boxes), np.nan), where=short > 0)
-    if boxes.shape[1] == 5:
+    if kind_of(boxes) is ROTATED:
         cos, sin = np.abs(np.cos(boxes[:, 4])), np.abs(np.sin(boxes[:, 4]))
         half = np.stack([width * cos + height * sin, width * sin + height * cos], 1) / 2
         low, high = boxes[:, :2] - half, boxes[:, :2] + half

@@ -23,6 +23,7 @@ from rtmdet_lab.core.structures import Detections, Targets
 from rtmdet_lab.evaluation.average_precision import mean_of_known
 from rtmdet_lab.evaluation.dota_files import to_rotated_results
 from rtmdet_lab.evaluation.matching import Candidates, Matches, Objects, candidates, match_candidates
+from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 from rtmdet_lab.geometry.rotated import rboxes_to_quads
 
 METRICS = ("AP", "AP50", "AP75")
@@ -86,7 +87,7 @@ def _candidates(detections: Detections | None, truth: Targets, num_classes: int)
     for record in (detections, truth):
         if record is None:
             continue
-        if record.boxes.shape[-1] != 5:
+        if kind_of(record.boxes) is not ROTATED:
             raise ValueError(f"oriented boxes (N, 5) are needed, got {tuple(record.boxes.shape)}")
         if len(record) and not 0 <= int(record.labels.min()) <= int(record.labels.max()) < num_classes:
             raise ValueError(f"labels must be in [0, {num_classes}), got {sorted(set(record.labels.tolist()))}")

@@ -277,19 +277,19 @@ def match_candidates(
     least = thresholds.astype(np.float32) if rules.nearest_alone else np.minimum(thresholds, 1 - 1e-10)
     low, high = SIZES[size] if size else (0.0, np.inf)
 
-    labels = _joined([one.labels for one in images], np.int64)
-    scores = _joined([one.scores for one in images], np.float64)
-    areas = _joined([one.areas for one in images], np.float64)
-    ignore = _joined([one.ignore for one in images], bool)
-    truth_areas = _joined([one.truth_areas for one in images], np.float64)
-    image = np.repeat(np.arange(len(images)), [len(one.labels) for one in images])
-    truth_image = np.repeat(np.arange(len(images)), [len(one.truth_labels) for one in images])
+    labels = _joined([entry.labels for entry in images], np.int64)
+    scores = _joined([entry.scores for entry in images], np.float64)
+    areas = _joined([entry.areas for entry in images], np.float64)
+    ignore = _joined([entry.ignore for entry in images], bool)
+    truth_areas = _joined([entry.truth_areas for entry in images], np.float64)
+    image = np.repeat(np.arange(len(images)), [len(entry.labels) for entry in images])
+    truth_image = np.repeat(np.arange(len(images)), [len(entry.truth_labels) for entry in images])
     ignored = ignore | (truth_areas < low) | (truth_areas > high)
 
     place, rank = _places(image, labels, scores)
     within = rank < (len(labels) if rules.most is None else rules.most)
     rows, columns = _rows_of_pairs(images)
-    iou = _joined([one.iou for one in images], np.float64)
+    iou = _joined([entry.iou for entry in images], np.float64)
     usable = within[rows] & (iou >= least.min(initial=np.inf))
     rows, columns, iou = rows[usable], columns[usable], iou[usable]
     # Better detections first; of one, objects that count, then larger overlaps, then COCO's last and DOTA's first of equals.
@@ -325,7 +325,7 @@ def match_candidates(
         overlap,
         counted,
         truth_image,
-        _joined([one.truth_labels for one in images], np.int64),
+        _joined([entry.truth_labels for entry in images], np.int64),
         ignored,
     )
 
@@ -336,11 +336,11 @@ def _joined(arrays: Sequence[np.ndarray], dtype: Any) -> np.ndarray:
 
 def _rows_of_pairs(images: Sequence[Candidates]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of all pairs' detections and objects, counted over all images."""
-    counts = np.array([(len(one.labels), len(one.truth_labels)) for one in images], dtype=np.int64).reshape(-1, 2)
-    starts = np.repeat(counts.cumsum(0) - counts, [len(one.rows) for one in images], axis=0)
+    counts = np.array([(len(entry.labels), len(entry.truth_labels)) for entry in images], dtype=np.int64).reshape(-1, 2)
+    starts = np.repeat(counts.cumsum(0) - counts, [len(entry.rows) for entry in images], axis=0)
     return (
-        _joined([one.rows for one in images], np.int64) + starts[:, 0],
-        _joined([one.columns for one in images], np.int64) + starts[:, 1],
+        _joined([entry.rows for entry in images], np.int64) + starts[:, 0],
+        _joined([entry.columns for entry in images], np.int64) + starts[:, 1],
     )
 
 
