@@ -16,7 +16,7 @@ from rtmdet_lab.browse.match_results import KIND
 from rtmdet_lab.data.images import read_image
 from rtmdet_lab.geometry.box_kind import kind_of
 from rtmdet_lab.geometry.rotated import quads_to_rboxes
-from rtmdet_lab.viz.draw import MASK_OPACITY, add_box, class_color, gallery, show_image, to_rgb_array
+from rtmdet_lab.viz.draw import add_box, class_color, gallery, show_image, tint, to_rgb_array
 
 TRUTH = "ground_truth"
 _TRUTH_COLOR = (1.0, 1.0, 1.0)
@@ -92,9 +92,7 @@ def _tinted(image: np.ndarray, labels: Sequence[Any], classes: Sequence[str]) ->
             continue
         x, y = (round(label.bounding_box[axis] * image.shape[1 - axis]) for axis in (0, 1))
         part = tinted[y : y + mask.shape[0], x : x + mask.shape[1]]
-        inside = mask[: part.shape[0], : part.shape[1]]
-        color = 255 * np.array(class_color(_number(label.label, classes)), np.float32)
-        part[inside] += MASK_OPACITY * (color - part[inside])
+        tint(part, mask[: part.shape[0], : part.shape[1]], _number(label.label, classes))
     return tinted.astype(np.uint8)
 
 

@@ -108,9 +108,14 @@ def tint_masks(array: np.ndarray, objects: Detections | Targets) -> np.ndarray:
         mask = objects.masks[number].cpu().numpy()
         if mask.shape != array.shape[:2]:
             mask = cv2.resize(mask.astype(np.uint8), array.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
-        color = 255 * np.array(class_color(int(objects.labels[number])), np.float32)
-        tinted[mask] += MASK_OPACITY * (color - tinted[mask])
+        tint(tinted, mask, int(objects.labels[number]))
     return tinted.astype(np.uint8)
+
+
+def tint(pixels: np.ndarray, mask: np.ndarray, label: int) -> None:
+    """Colours what a mask (H, W) bool covers of ``pixels`` (H, W, 3) float32, in place, as class ``label``."""
+    color = 255 * np.array(class_color(label), np.float32)
+    pixels[mask] += MASK_OPACITY * (color - pixels[mask])
 
 
 def show_image(ax: Axes, array: np.ndarray, title: str | None = None) -> None:

@@ -18,7 +18,7 @@ from rtmdet_lab.experiment.run import open_evaluation
 from rtmdet_lab.export.latency import time_in_turns
 from rtmdet_lab.export.runtime_benchmark import contestants, hold_contest
 from rtmdet_lab.tasks.factory import build_task
-from rtmdet_lab.viz.deployment import plot_runtimes
+from rtmdet_lab.viz.ablations import plot_runtimes
 
 
 @pytest.fixture
