@@ -43,7 +43,9 @@ def precision_recall(right: np.ndarray, objects: int) -> Curve:
 
 def best_first(labels: np.ndarray, scores: np.ndarray, classes: int) -> list[np.ndarray]:
     """Returns the rows of each class's detections, best first."""
-    order = np.lexsort((-scores, labels))
+    order = np.argsort(-scores, kind="stable")
+    short = labels[order].astype(np.min_scalar_type(classes))  # short integers are sorted several times as fast
+    order = order[np.argsort(short, kind="stable")]
     return np.split(order, np.searchsorted(labels[order], np.arange(1, classes))) if classes else []
 
 
