@@ -19,7 +19,7 @@ import numpy as np
 from rtmdet_lab.analysis.errors import KINDS
 from rtmdet_lab.browse.database import lock_path, open_database, staying_open
 from rtmdet_lab.browse.labels import NUMBER, field_document, label_documents, list_name, plain
-from rtmdet_lab.browse.match_results import KIND, wrong_rows
+from rtmdet_lab.browse.match_results import KIND, Columns, wrong_rows
 from rtmdet_lab.browse.saved_views import save_views
 from rtmdet_lab.browse.source import Source, digest_of
 from rtmdet_lab.browse.tile_links import window_fields
@@ -288,17 +288,17 @@ def _declare(fiftyone: Any, dataset: Any, source: Source, field: str) -> None:
     listed = list_name(source.rotated)
     known = dataset.get_field_schema(flat=True)
     types = {bool: fiftyone.BooleanField, int: fiftyone.IntField, float: fiftyone.FloatField, str: fiftyone.StringField}
-    columns = {
-        TRUTH: ["truth", {NUMBER: int, f"missed_{field}": bool}],
-        field: ["detections", {NUMBER: int, "confidence": float}],
+    columns: dict[str, tuple[list[Columns], dict[str, type]]] = {
+        TRUTH: ([rows.truth for rows in source.rows], {NUMBER: int, f"missed_{field}": bool}),
+        field: ([rows.detections for rows in source.rows], {NUMBER: int, "confidence": float}),
     }
-    for name, (side, wanted) in columns.items():
+    for name, (images, wanted) in columns.items():
         if name not in known:
             dataset.add_sample_field(name, fiftyone.EmbeddedDocumentField, embedded_doc_type=kind)
-        for rows in source.rows:
-            for column, values in getattr(rows, side).items():
+        for image in images:
+            for column, values in image.items():
                 if column not in wanted:
-                    value = next((one for one in map(plain, values) if one is not None), None)
+                    value = next((value for value in map(plain, values) if value is not None), None)
                     if value is not None:
                         wanted[column] = type(value)
         for column, python in wanted.items():
