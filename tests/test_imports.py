@@ -125,6 +125,7 @@ def test_checker_sees_a_planted_import(tmp_path, file, source, complaint):
     assert complaint is None or complaint in wrong[0]
 
 
+@pytest.mark.lengthy
 def test_importing_the_package_imports_nothing_heavy():
     code = (
         "import sys, rtmdet_lab\n"

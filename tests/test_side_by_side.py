@@ -140,6 +140,7 @@ def test_inputs_repeat_with_the_seed_alone(script, data, tmp_path):
     assert not any(other)
 
 
+@pytest.mark.slow
 def test_own_side_answers_with_what_the_library_computes(script, data, tmp_path):
     from sides.workloads import prepare
 

@@ -33,12 +33,14 @@ SEEDS = range(200)
 # ---- against the oracle
 
 
+@pytest.mark.lengthy
 def test_assigner_equals_a_slow_oracle_on_random_batches():
     compared, close = assert_equals_oracle(BOTH["dynamic_soft_label"], slow_dynamic, SEEDS)
     assert compared > 400
     assert close < 0.02 * compared
 
 
+@pytest.mark.lengthy
 def test_simota_equals_a_slow_oracle_on_random_batches():
     # Outside the center region costs are near 1e5, where float32 knows two decimals: more cases are too close to tell.
     compared, close = assert_equals_oracle(BOTH["simota"], partial(slow_dynamic, recipe=SIMOTA), SEEDS)

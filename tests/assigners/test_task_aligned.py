@@ -19,6 +19,7 @@ from rtmdet_lab.geometry.rotated import points_in_rboxes, rotated_iou
 OBJECT = [0, 0, 100, 100]
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(("topk", "seeds"), [(13, 200), (1, 30), (4, 30), (1000, 30)])
 def test_assigner_equals_a_slow_oracle_on_random_batches(topk, seeds):
     # The sixth power of an overlap has six times its rounding error.

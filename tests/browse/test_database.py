@@ -45,6 +45,7 @@ def test_only_browse_imports_fiftyone():
     assert found == {"browse"}
 
 
+@pytest.mark.slow
 def test_importing_browse_and_its_command_does_not_import_fiftyone():
     modules = [f"rtmdet_lab.browse.{path.stem}" for path in (ROOT / "rtmdet_lab" / "browse").glob("[a-z]*.py")]
     code = f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\n"

@@ -16,6 +16,8 @@ from rtmdet_lab.core import children
 from rtmdet_lab.core.children import ChildError, life_of, map_in_processes, patience
 from rtmdet_lab.core.errors import SettingError, StorageError
 
+pytestmark = pytest.mark.lengthy
+
 
 def square(number: int) -> int:
     return number * number

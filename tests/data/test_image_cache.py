@@ -38,6 +38,8 @@ from rtmdet_lab.data.records import PackedText
 from rtmdet_lab.engine.stages import open_cache, plan_stages
 from rtmdet_lab.transforms.base import image_size, to_image
 
+pytestmark = pytest.mark.lengthy
+
 COUNT = 10
 
 

@@ -34,6 +34,8 @@ from rtmdet_lab.transforms.mixing import Mosaic
 from rtmdet_lab.transforms.partners import CachedPartners
 from rtmdet_lab.transforms.pipelines import strong_pipeline, test_pipeline, weak_pipeline
 
+pytestmark = pytest.mark.lengthy
+
 AUGMENT = AugmentConfig(
     input_size=32,
     mosaic_cache=6,
@@ -448,6 +450,7 @@ print(*(worker.pid for worker in batches._workers), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_left_to_the_parent():
     program = PROGRAM.format(
         folder=str(Path(__file__).parent),

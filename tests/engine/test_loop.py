@@ -134,6 +134,7 @@ def test_no_weights_are_kept_unless_asked_for(tmp_path):
     assert kept_weights(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_run_goes_on_with_weights_kept_more_often(tmp_path):
     settings = {"train.epochs": 2, "train.weak_epochs": 1}
     with pytest.raises(TrainingInterrupted):
@@ -146,8 +147,10 @@ def test_run_goes_on_with_weights_kept_more_often(tmp_path):
     ("settings", "expected"),
     [
         ({"train.epochs": 5, "train.weak_epochs": 2, "train.val_interval": 2}, [2, 4, 5]),
-        ({"train.epochs": 5, "train.weak_epochs": 0, "train.val_interval": 2}, [2, 4, 5]),
-        ({"train.epochs": 3, "train.weak_epochs": 3, "train.val_interval": 10}, [3]),
+        pytest.param(
+            {"train.epochs": 5, "train.weak_epochs": 0, "train.val_interval": 2}, [2, 4, 5], marks=pytest.mark.slow
+        ),
+        pytest.param({"train.epochs": 3, "train.weak_epochs": 3, "train.val_interval": 10}, [3], marks=pytest.mark.slow),
         ({"train.epochs": 2, "train.weak_epochs": 1, "train.val_interval": None}, [1, 2]),
     ],
 )
@@ -328,6 +331,7 @@ def test_norm_is_frozen_by_the_argument_only_where_the_config_leaves_it_open(tmp
         assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True)) == expected
 
 
+@pytest.mark.slow
 def test_memory_layout_changes_no_result(tmp_path):
     found = {}
     for layout in (True, False):
@@ -420,7 +424,7 @@ class Damaged(Squares):
         return super().load(index)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_bad_training_image_stops_the_run_with_its_name(tmp_path, workers):
     with pytest.raises(DataError) as error:
         train(tmp_path, source=Damaged(8), **ONE_EPOCH, **{"train.workers": workers})
@@ -429,7 +433,7 @@ def test_bad_training_image_stops_the_run_with_its_name(tmp_path, workers):
     gc.collect()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_skipped_training_image_reaches_the_reporter(tmp_path, workers):
     recorder = Recorder()
     train(tmp_path, source=Damaged(8), reporter=recorder, **ONE_EPOCH, **{"data.on_bad": "skip", "train.workers": workers})
@@ -509,7 +513,9 @@ def test_read_only_folder_is_refused_before_the_training(tmp_path):
 # Signals -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "exit_code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_signal_saves_the_state_and_names_it(tmp_path, signum, exit_code):
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     recorder = Recorder(stop=(0, 2), signals=(signum,))

@@ -79,7 +79,7 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "moment",
-    [(0, 1), pytest.param((0, 4), marks=pytest.mark.slow), (2, 3), ("validation", 1)],
+    [(0, 1), ("validation", 1), *(pytest.param(moment, marks=pytest.mark.slow) for moment in ((0, 4), (2, 3)))],
     ids=lambda moment: f"{moment[0]}-{moment[1]}",
 )
 def test_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, whole, moment):
@@ -103,7 +103,7 @@ def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weight
 @pytest.mark.parametrize(
     ("signum", "workers"),
     [
-        (signal.SIGINT, 0),
+        pytest.param(signal.SIGINT, 0, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 0, marks=pytest.mark.slow),
         (signal.SIGTERM, 1),

@@ -168,6 +168,7 @@ def test_nothing_found_and_nothing_to_find():
     assert nothing.tolist() == [[0.0]]
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_coco_numbers_of_real_annotations(real_data, tmp_path, kind):
     annotations = real_data / "coco-mini" / "annotations" / "instances_val2017.json"

@@ -62,7 +62,9 @@ def test_sizes_divide_the_effective_batch_and_among_the_processes(batch, accumul
     assert batches_to_try(config_of(batch, accumulate), processes) == expected
 
 
-@pytest.mark.parametrize(("most", "batch", "accumulate"), [(12, 12, 1), (11, 6, 2), (5, 4, 3), (1, 1, 12)])
+@pytest.mark.parametrize(
+    ("most", "batch", "accumulate"), [(12, 12, 1), (11, 6, 2), (5, 4, 3), pytest.param(1, 1, 12, marks=pytest.mark.slow)]
+)
 def test_largest_batch_that_fits_is_taken_with_the_same_effective_one(most, batch, accumulate):
     seen = []
     task = limited(make_task(**{"train.batch_size": 12}), most, seen)

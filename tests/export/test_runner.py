@@ -76,6 +76,7 @@ def instance_file() -> Path:
     return exported("instance", score_threshold=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_detections_and_masks_are_those_of_pytorch(instance_file, seed):
     images = made_images(4, seed)
@@ -89,6 +90,7 @@ def test_detections_and_masks_are_those_of_pytorch(instance_file, seed):
     assert difference.masks_equal > 0.999
 
 
+@pytest.mark.slow
 def test_a_least_score_leaves_out_what_is_below(instance_file):
     image = made_images(1)[0]
     run = Runner(instance_file)
@@ -97,6 +99,7 @@ def test_a_least_score_leaves_out_what_is_below(instance_file):
     assert np.array_equal(best["scores"], every["scores"][every["scores"] > np.float32(0.5)])
 
 
+@pytest.mark.slow
 def test_beside_the_file_it_prints_what_it_finds(instance_file, tmp_path):
     image = tmp_path / "noise.png"
     cv2.imwrite(str(image), made_images(1)[0][..., ::-1])
@@ -119,8 +122,8 @@ def test_beside_the_file_it_prints_what_it_finds(instance_file, tmp_path):
         ("raw.onnx", "noise.png", "0.3", "raw.onnx has no NMS (outputs images): export it with --output detections"),
     ],
 )
-def test_what_it_cannot_run_is_one_sentence(instance_file, tmp_path, model, image, least, words):
-    (tmp_path / "good.onnx").write_bytes(instance_file.read_bytes())
+def test_what_it_cannot_run_is_one_sentence(tmp_path, model, image, least, words):
+    published_file(tmp_path / "good.onnx")
     (tmp_path / "text.onnx").write_text("no model")
     value = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["images"])

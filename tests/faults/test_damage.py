@@ -67,6 +67,7 @@ def test_run_goes_on_to_the_same_end(tmp_path, whole, killed, name, damage):
         assert_same(whole, found)
 
 
+@pytest.mark.slow
 def test_run_without_a_whole_state_says_what_is_damaged_and_touches_nothing(tmp_path, killed):
     folder = tmp_path / "run"
     shutil.copytree(killed, folder)

@@ -35,6 +35,7 @@ def wait_for(condition, seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_loader_process_is_a_sentence_and_the_run_goes_on_bit_for_bit(tmp_path, whole):
     # In the second epoch, before its third batch: two steps of it are done by then.
     assert run(tmp_path, "a loader process dies", 7, **LOADED) == 2

@@ -15,6 +15,8 @@ from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
 from rtmdet_lab.models.detector import create_model
 from rtmdet_lab.models.knowledge import knowledge_of
 
+pytestmark = pytest.mark.lengthy
+
 NAMES = ("car", "bus", "tram")
 
 

@@ -315,6 +315,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("name", BOMBS)
 def test_programs_that_make_much_of_little_are_refused(tmp_path, name):
     steps, words = BOMBS[name]

@@ -87,6 +87,7 @@ def test_two_sweeps_at_once_do_no_run_twice(tmp_path):
     assert all(len(tracker.done) == 4 and not tracker.failed for tracker in trackers)
 
 
+@pytest.mark.slow
 def test_run_of_another_worker_is_left_to_it(tmp_path):
     (run,) = plan(write_experiment(tmp_path, "a", "b"), "smoke", [0], tmp_path / "out", rows=["a"])
     Path(run.folder).mkdir(parents=True)
