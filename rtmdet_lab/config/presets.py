@@ -6,11 +6,21 @@ Everything else (channels, block counts, neck inputs) is derived from depth and 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from rtmdet_lab.config.other_names import meant_model
+from rtmdet_lab.config.overrides import from_dict
 from rtmdet_lab.config.recipes import published_recipe, recipe_of, resolve_train
+from rtmdet_lab.config.resolved import (
+    ResolvedAugment,
+    ResolvedConfig,
+    ResolvedHead,
+    ResolvedModel,
+    ResolvedTest,
+    filled,
+)
 from rtmdet_lab.config.settings import (
     AugmentConfig,
     ExperimentConfig,
@@ -106,32 +116,24 @@ def parse_model_name(name: str) -> tuple[TaskName, Size]:
     raise UnknownNameError(f"no model {name!r}: {hint}")
 
 
-def resolve_model(config: ModelConfig, task: TaskName = "detection") -> ModelConfig:
+def resolve_model(config: ModelConfig, task: TaskName = "detection") -> ResolvedModel:
     """Returns ``config`` with every ``None`` replaced by the value of its size and task."""
     preset = SIZES[config.size]
     instance = task == "instance"
-
-    def value(own, preset_value):
-        return preset_value if own is None else own
-
-    head = dataclasses.replace(
-        config.head,
-        sharing=value(config.head.sharing, preset.sharing),
-        shared_tower=True if instance and config.head.shared_tower is None else config.head.shared_tower,
-    )
-    return dataclasses.replace(
+    return filled(
+        ResolvedModel,
         config,
-        depth=value(config.depth, preset.depth),
-        width=value(config.width, preset.width),
-        depthwise=value(config.depthwise, preset.depthwise),
+        depth=preset.depth,
+        width=preset.width,
+        depthwise=preset.depthwise,
         # The published instance heads take stride * relu(output) at every size (paper.md 3.6).
-        exp_on_reg=value(config.exp_on_reg, preset.exp_on_reg and not instance),
-        pretrained_backbone=bool(config.pretrained_backbone),
-        head=head,
+        exp_on_reg=preset.exp_on_reg and not instance,
+        pretrained_backbone=False,
+        head=filled(ResolvedHead, config.head, sharing=preset.sharing, shared_tower=True if instance else None),
     )
 
 
-def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detection") -> AugmentConfig:
+def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detection") -> ResolvedAugment:
     """Returns ``config`` with every ``None`` replaced by the published value for ``size`` and ``task`` (paper.md 3.1, 3.6).
 
     The published tiny instance model alone was trained without empty crops, which its authors call a mistake; it gets them.
@@ -147,22 +149,30 @@ def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detecti
             recipe = "the plain recipe" if plain else "the recipe"
             remedy = "set augment.rotated_recipe to mixing, too" if plain and item.name != "flip_prob" else "leave it alone"
             raise SettingError(f"augment.{item.name} has no part in {recipe} of the task {task}: {remedy}")
-    if config.input_size is None:
-        config = dataclasses.replace(config, input_size=published_recipe(task, size, config.rotated_recipe).input_size)
+    input_size = published_recipe(task, size, config.rotated_recipe).input_size
     if plain:
-        return config
+        return filled(ResolvedAugment, config, input_size=input_size)
     preset = SIZES[size]
-    names = ("mosaic_cache", "mixup_cache", "cache_eviction", "mixup_prob", "resize_range")
-    filled = {name: getattr(preset, name) for name in names if getattr(config, name) is None}
-    if config.empty_crops is None:
-        filled["empty_crops"] = task == "instance"
-    return dataclasses.replace(config, **filled)
+    return filled(
+        ResolvedAugment,
+        config,
+        input_size=input_size,
+        mosaic_cache=preset.mosaic_cache,
+        mixup_cache=preset.mixup_cache,
+        cache_eviction=preset.cache_eviction,
+        mixup_prob=preset.mixup_prob,
+        resize_range=preset.resize_range,
+        empty_crops=task == "instance",
+    )
 
 
-def resolve_test(config: TestConfig, task: TaskName) -> TestConfig:
-    """Returns ``config`` with every ``None`` but the input size replaced by the published value of the task.
+def resolve_test(config: TestConfig, task: TaskName, canvas: int = 640) -> ResolvedTest:
+    """Returns ``config`` with every ``None`` replaced by the published value of the task.
 
     Settings of test-time augmentation stay ``None`` where it is off.
+
+    Args:
+        canvas: input size where neither ``config.input_size`` nor ``config.tile`` is set, pixels.
 
     Raises:
         SettingError: settings that do not go together, or that the task does not have.
@@ -178,9 +188,9 @@ def resolve_test(config: TestConfig, task: TaskName) -> TestConfig:
             published |= {"tta_scales": (1.0,), "tta_flip": False}
         if config.tile is not None:
             del published["tta_max_per_image"]
-    config = dataclasses.replace(config, **{name: one for name, one in published.items() if getattr(config, name) is None})
-    _check_views(config, augmented)
-    return config
+    resolved = filled(ResolvedTest, config, input_size=config.tile or canvas, **published)
+    _check_views(resolved, augmented)
+    return resolved
 
 
 def _check_views(config: TestConfig, augmented: bool) -> None:
@@ -202,8 +212,10 @@ def _check_views(config: TestConfig, augmented: bool) -> None:
             raise SettingError(f"test.tta_scales has {scale}, which leaves windows of {int(tile / scale)} pixels: lower it")
 
 
-def resolve(config: ExperimentConfig) -> ExperimentConfig:
+def resolve(config: ExperimentConfig) -> ResolvedConfig:
     """Returns ``config`` with every ``None`` that names a preset filled in: what the run will really use.
+
+    Entry points call it, once; what they call takes a :class:`ResolvedConfig`.
 
     Raises:
         SettingError: settings that do not go together, or that the task does not have.
@@ -216,12 +228,24 @@ def resolve(config: ExperimentConfig) -> ExperimentConfig:
         raise SettingError(
             "assigner.iou_cost 'giou' is defined for upright boxes: use 'log' or 'linear' for the task rotated"
         )
-    augment, test = resolve_augment(config.augment, config.model.size, config.task), resolve_test(config.test, config.task)
-    recipe = recipe_of(config)
-    if test.input_size is None:
-        test = dataclasses.replace(test, input_size=test.tile or augment.input_size)
-    model, train = resolve_model(config.model, config.task), resolve_train(config.train, recipe)
-    return dataclasses.replace(config, model=model, augment=augment, train=train, test=test)
+    augment = resolve_augment(config.augment, config.model.size, config.task)
+    return filled(
+        ResolvedConfig,
+        config,
+        augment=augment,
+        test=resolve_test(config.test, config.task, augment.input_size),
+        model=resolve_model(config.model, config.task),
+        train=resolve_train(config.train, recipe_of(config)),
+    )
+
+
+def resolved_from_dict(plain: Mapping[str, Any]) -> ResolvedConfig:
+    """Returns the config that a record, a state or a weight file carries; settings it does not have are published ones.
+
+    Raises:
+        UserError: settings that this version does not have, or values they cannot take.
+    """
+    return resolve(from_dict(plain))
 
 
 def stage_channels(width: float) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTrain, filled
 from rtmdet_lab.config.settings import ExperimentConfig, Size, TaskName, TrainConfig
 from rtmdet_lab.core.errors import SettingError
 
@@ -89,7 +90,7 @@ def with_scaled_weak_epochs(config: ExperimentConfig, overrides: Mapping[str, An
     return with_overrides(changed, {"train.weak_epochs": shared_weak_epochs(after.epochs, before.weak_epochs, full)})
 
 
-def resolve_train(config: TrainConfig, recipe: Recipe) -> TrainConfig:
+def resolve_train(config: TrainConfig, recipe: Recipe) -> ResolvedTrain:
     """Returns ``config`` with every ``None`` of its recipe filled in.
 
     Weak epochs left alone keep their published share of the epochs that are given; a learning rate left alone follows the
@@ -113,18 +114,18 @@ def resolve_train(config: TrainConfig, recipe: Recipe) -> TrainConfig:
             "to keep its published share"
         )
     batch = recipe.batch_size if config.batch_size is None else config.batch_size
-    lr = config.lr
-    if lr is None:
-        rate, images = SGD_LR if config.optimizer == "sgd" else (recipe.lr, recipe.batch_size)
-        lr = rate * batch * config.gradient_accumulation_steps / images
-    interval = max(epochs * recipe.val_interval // recipe.epochs, 1) if config.val_interval is None else config.val_interval
-    return dataclasses.replace(config, epochs=epochs, weak_epochs=weak, batch_size=batch, lr=lr, val_interval=interval)
+    rate, images = SGD_LR if config.optimizer == "sgd" else (recipe.lr, recipe.batch_size)
+    lr = rate * batch * config.gradient_accumulation_steps / images
+    interval = max(epochs * recipe.val_interval // recipe.epochs, 1)
+    values = {"epochs": epochs, "weak_epochs": weak, "batch_size": batch, "lr": lr, "val_interval": interval}
+    return filled(ResolvedTrain, config, **values)
 
 
-def describe_stages(config: ExperimentConfig) -> str:
-    """Returns in words how a resolved run's epochs are spent.
+def describe_stages(config: ResolvedConfig) -> str:
+    """Returns in words how a run's epochs are spent.
 
-    >>> describe_stages(ExperimentConfig(train=TrainConfig(epochs=12, weak_epochs=1)))
+    >>> from rtmdet_lab.config.presets import resolve
+    >>> describe_stages(resolve(ExperimentConfig(train=TrainConfig(epochs=12))))
     '12 epochs: 11 with strong augmentation, then 1 with weak (train.weak_epochs)'
     """
     train = config.train

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rtmdet_lab.config.overrides import with_overrides
-from rtmdet_lab.config.presets import TASK_PREFIX, parse_model_name, resolve
+from rtmdet_lab.config.presets import TASK_PREFIX, parse_model_name
 from rtmdet_lab.config.settings import MOST_CLASSES, ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, did_you_mean
 from rtmdet_lab.models.agreement import listed
@@ -133,7 +133,7 @@ def _num_classes(checkpoint: Checkpoint, path: Path) -> int:
 def _check_size(path: Path, checkpoint: Checkpoint, config: ExperimentConfig) -> None:
     """Raises CheckpointError where a file's settings ask for a network far larger than the weights it holds."""
     with torch.device("meta"):  # takes no memory
-        needed = sum(weight.numel() for weight in RTMDet(resolve(config).model, config.task).parameters())
+        needed = sum(weight.numel() for weight in RTMDet(config.model, config.task).parameters())
     held = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     if needed > 2 * held:
         raise CheckpointError(

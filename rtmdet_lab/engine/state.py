@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.config.overrides import differences, from_dict, to_dict
-from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.overrides import differences, to_dict
+from rtmdet_lab.config.presets import resolved_from_dict
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, StorageError, shortened
 from rtmdet_lab.core.file_schema import Count, EpochRecord, Mapped, Number, require
@@ -328,7 +328,7 @@ def _read_whole(path: Path) -> SavedState:
     """Returns a state; all that is read was compared with its checksum."""
     try:
         content = vars(require(StateContent, read_tensors(path, foreign=False), "it is no state"))
-        saved = SavedState(**{**content, "config": resolve(from_dict(content["config"]))}, name=path.name)
+        saved = SavedState(**{**content, "config": resolved_from_dict(content["config"])}, name=path.name)
     except UnreadableFile as error:
         raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # a damaged file may raise anything

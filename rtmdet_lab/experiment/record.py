@@ -18,8 +18,8 @@ import torch
 from typing_extensions import TypedDict
 
 from rtmdet_lab.config.aliases import current_names
-from rtmdet_lab.config.overrides import from_dict, to_dict
-from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.overrides import to_dict
+from rtmdet_lab.config.presets import resolved_from_dict
 from rtmdet_lab.core.errors import DataError, UserError
 from rtmdet_lab.core.file_schema import Count, EpochRecord, NumberOrNaN, Positive, require
 from rtmdet_lab.core.files import read_json, write_json
@@ -80,7 +80,7 @@ def read_record(path: Path) -> RunRecord:
         record.config["train"].setdefault("score_of", "best")
     try:
         # Other settings that an older version did not have get the value a run of it had.
-        record.config = to_dict(resolve(from_dict(record.config)))
+        record.config = to_dict(resolved_from_dict(record.config))
         record.effective = current_names(record.effective)
     except UserError as error:
         raise DataError(f"{path} is not a run record of this version: in its config, {error}") from None

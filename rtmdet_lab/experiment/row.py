@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.recipes import with_scaled_weak_epochs
-from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.files import require_writable
 from rtmdet_lab.core.locking import locked
@@ -29,7 +29,7 @@ from rtmdet_lab.synthetic import AERIAL_CLASSES, generate_aerial, generate_scene
 @takes_old_names(item="table", budget="scale")
 def row_config(
     table: Table, row: str, scale: str, *, seed: int = 0, overrides: Mapping[str, Any] | None = None
-) -> ExperimentConfig:
+) -> ResolvedConfig:
     """Returns the resolved config of a run, without its data.
 
     Args:
@@ -84,13 +84,13 @@ def run_row(
     train, _ = open_data(config)
     data = {f"data.{part.name}": getattr(config.data, part.name) for part in dataclasses.fields(config.data)}
 
-    def config_of(settings: Mapping[str, Any]) -> ExperimentConfig:
+    def config_of(settings: Mapping[str, Any]) -> ResolvedConfig:
         own = {name: value for name, value in data.items() if name not in settings}
         changes = {**own, **(overrides or {}), "seed": seed}
         whole = table.scaled(with_scaled_weak_epochs(table.base, settings), scale, changes)
         return with_classes(whole, train.classes)
 
-    def open_source(asked: ExperimentConfig) -> Any:
+    def open_source(asked: ResolvedConfig) -> Any:
         same = dataclasses.replace(asked.data, classes=None) == dataclasses.replace(config.data, classes=None)
         return train if same else open_data(asked)[0]
 

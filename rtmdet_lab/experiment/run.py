@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -37,6 +37,7 @@ from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.factory import build_task
 
 PREDICTIONS_NAME = "predictions.json"
+Config = TypeVar("Config", bound=ExperimentConfig)
 
 
 def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset] | tuple[DotaDataset, DotaDataset]:
@@ -152,7 +153,7 @@ def annotations_print(annotations: str | Path) -> str:
     return digest.hexdigest()
 
 
-def with_classes(config: ExperimentConfig, classes: tuple[str, ...]) -> ExperimentConfig:
+def with_classes(config: Config, classes: tuple[str, ...]) -> Config:
     """Returns the config with the data's classes: the network's class count follows from them, never the other way."""
     model = dataclasses.replace(config.model, num_classes=len(classes))
     return dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, classes=classes))

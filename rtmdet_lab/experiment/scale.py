@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from rtmdet_lab.config.presets import SIZES, resolve
 from rtmdet_lab.config.recipes import starts_from_imagenet, with_scaled_weak_epochs
+from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.config.settings import ExperimentConfig, TaskName
 from rtmdet_lab.core.errors import SettingError
 
@@ -41,7 +42,7 @@ class Scale:
 
     def apply(
         self, config: ExperimentConfig, overrides: Mapping[str, Any] | None = None, pretrained: bool = True
-    ) -> ExperimentConfig:
+    ) -> ResolvedConfig:
         """Returns the resolved config of a row at this scale.
 
         Weak epochs that are not named keep their share of the run, at least one if there were any. At the full scale the

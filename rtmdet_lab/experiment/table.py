@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.overrides import with_overrides
-from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.recipes import with_scaled_weak_epochs
+from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.config.settings import ExperimentConfig, ModelConfig
 from rtmdet_lab.core.errors import DataError, SettingError, UnknownNameError, did_you_mean
 from rtmdet_lab.core.shipped import shipped_folder
@@ -152,7 +152,7 @@ class Table:
         """Raises SettingError where rows cannot run at a scale, or would build the same run there."""
         self._check_rows(f"scale {name!r}, ", lambda row: self.config(row, name), self.scale(name).skip)
 
-    def config(self, row: str, scale: ScaleName = "paper", overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
+    def config(self, row: str, scale: ScaleName = "paper", overrides: Mapping[str, Any] | None = None) -> ResolvedConfig:
         """Returns the resolved config of a row, scaled down.
 
         Args:
@@ -171,7 +171,7 @@ class Table:
 
     def scaled(
         self, config: ExperimentConfig, scale: ScaleName, overrides: Mapping[str, Any] | None = None
-    ) -> ExperimentConfig:
+    ) -> ResolvedConfig:
         """Returns a config of this table, not resolved yet, scaled down, with overrides on top."""
         return self.scale(scale).apply(config, overrides, pretrained=self.backbones_are_published)
 
@@ -256,7 +256,7 @@ def compare_static(table: Table) -> list[StaticNumber]:
             continue
         config = table.config(row)
         cost = measure_complexity(_network(config), table.input_size)
-        counted = resolve(with_overrides(config, table.macs_settings))
+        counted = with_overrides(config, table.macs_settings)
         macs = measure_complexity(_network(counted), table.input_size) if table.macs_settings else cost
         measured = {"params_M": cost.params_M, "macs_G": macs.macs_G}
         for name in measured:
@@ -267,7 +267,7 @@ def compare_static(table: Table) -> list[StaticNumber]:
     return results
 
 
-def _network(config: ExperimentConfig) -> RTMDet:
+def _network(config: ResolvedConfig) -> RTMDet:
     import torch
 
     with torch.device("meta"):  # nothing is drawn and no memory used

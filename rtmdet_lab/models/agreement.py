@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from rtmdet_lab.config.overrides import iter_settings
-from rtmdet_lab.config.presets import resolve_model
 from rtmdet_lab.core.errors import CheckpointError
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.knowledge import Knowledge
@@ -55,7 +54,7 @@ def require_same_meaning(path: Path, knowledge: Knowledge, model: RTMDet, given:
     untied = _untied(model, given)
     if untied is not None:
         name, key, other = untied
-        theirs, ours = different.get(name, ("another value", dict(iter_settings(_settings_of(model)))[name]))
+        theirs, ours = different.get(name, ("another value", dict(iter_settings(model.config))[name]))
         raise CheckpointError(
             f"{path} was trained with model.{name} {_shown(theirs)}: its {key} and {other} differ, where this model, with "
             f"model.{name} {_shown(ours)}, has a single tensor: set model.{name} as in the file, or choose other weights"
@@ -173,12 +172,8 @@ def _unusable_names(names: Sequence[str] | None, count: int) -> str:
     return f"it names the class {name!r} {often} times" if often > 1 else ""
 
 
-def _settings_of(model: RTMDet) -> Any:
-    return resolve_model(model.config, model.task)
-
-
 def _different(knowledge: Knowledge, model: RTMDet) -> dict[str, tuple[Any, Any]]:
-    ours = dict(iter_settings(_settings_of(model)))
+    ours = dict(iter_settings(model.config))
     return {name: (theirs, ours[name]) for name, theirs in knowledge.settings.items() if theirs != ours[name]}
 
 

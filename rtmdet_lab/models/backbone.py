@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtmdet_lab.config.presets import resolve_model, scaled_blocks, stage_channels
-from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.config.presets import scaled_blocks, stage_channels
+from rtmdet_lab.config.resolved import ResolvedModel
 from rtmdet_lab.layers.conv import ConvBNAct, conv3x3
 from rtmdet_lab.layers.csp import CSPLayer
 from rtmdet_lab.layers.spp import SPP
@@ -19,9 +19,8 @@ from rtmdet_lab.layers.spp import SPP
 class CSPNeXt(nn.Module):
     """(B, 3, H, W) to three maps at strides 8, 16, 32 with ``out_channels`` channels."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ResolvedModel) -> None:
         super().__init__()
-        config = resolve_model(config)
         channels = stage_channels(config.width)
         width = channels[0]
         self.stem = nn.Sequential(
@@ -73,7 +72,7 @@ class CSPNeXtClassifier(nn.Module):
     (B, 3, H, W) to (B, num_classes) logits. Its ``backbone.`` weights initialise detectors.
     """
 
-    def __init__(self, config: ModelConfig, num_classes: int = 1000) -> None:
+    def __init__(self, config: ResolvedModel, num_classes: int = 1000) -> None:
         super().__init__()
         self.backbone = CSPNeXt(config)
         self.head = _LinearHead(self.backbone.out_channels[-1], num_classes)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rtmdet_lab.config.overrides import with_overrides
-from rtmdet_lab.config.presets import parse_model_name
+from rtmdet_lab.config.presets import parse_model_name, resolve_model
 from rtmdet_lab.config.settings import ModelConfig, TaskName
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.core.structures import DensePredictions
@@ -35,11 +35,11 @@ class RTMDet(nn.Module):
         self.input_size: int | None = None
         if config.head.shared_tower is not None and task != "instance":
             raise SettingError(f"model.head.shared_tower belongs to the task 'instance': leave it unset for {task!r}")
-        self.config = config
+        self.config = resolve_model(config, task)
         self.task = task
-        self.backbone = CSPNeXt(config)
-        self.neck = CSPPAFPN(config, self.backbone.out_channels)
-        self.bbox_head = HEADS[task](config, self.neck.out_channels)
+        self.backbone = CSPNeXt(self.config)
+        self.neck = CSPPAFPN(self.config, self.backbone.out_channels)
+        self.bbox_head = HEADS[task](self.config, self.neck.out_channels)
 
     @property
     def num_classes(self) -> int:

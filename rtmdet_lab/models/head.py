@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.config.presets import STRIDES, resolve_model
-from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.config.resolved import ResolvedModel
 from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.geometry.priors import decode_distances, point_grid
 from rtmdet_lab.layers.conv import ConvBNAct, conv3x3
@@ -25,9 +25,8 @@ CLASS_PRIOR = 0.01  # initial probability of any class at any point
 class RTMDetHead(nn.Module):
     """Maps of one width at strides 8, 16, 32 to :class:`DensePredictions`."""
 
-    def __init__(self, config: ModelConfig, in_channels: int) -> None:
+    def __init__(self, config: ResolvedModel, in_channels: int) -> None:
         super().__init__()
-        config = resolve_model(config)
         self.num_classes = config.num_classes
         self.exp_on_reg = config.exp_on_reg
         self.cls_convs = make_towers(config, in_channels)
@@ -60,7 +59,7 @@ def flatten_levels(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in maps], dim=1)
 
 
-def make_towers(config: ModelConfig, channels: int) -> nn.ModuleList:
+def make_towers(config: ResolvedModel, channels: int) -> nn.ModuleList:
     """Returns one stack of convolutions per level, shared as ``head.sharing`` says."""
 
     def tower() -> nn.Sequential:
@@ -85,7 +84,7 @@ def share_convolutions(source: nn.Module, target: nn.Module) -> None:
         other.conv = one.conv
 
 
-def make_predictors(config: ModelConfig, channels: int, outputs: int) -> nn.ModuleList:
+def make_predictors(config: ResolvedModel, channels: int, outputs: int) -> nn.ModuleList:
     """Returns one 1 x 1 convolution with bias per level; a single one for all levels where everything is shared."""
     if config.head.sharing == "all":
         return nn.ModuleList([nn.Conv2d(channels, outputs, 1)] * len(STRIDES))

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtmdet_lab.config.presets import STRIDES, resolve_model
-from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.config.resolved import ResolvedModel
 from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.geometry.priors import decode_distances, point_grid
 from rtmdet_lab.layers.conv import ConvBNAct
@@ -25,9 +25,8 @@ from rtmdet_lab.models.head import flatten_levels, init_head, make_predictors, m
 class RTMDetInsHead(nn.Module):
     """Maps of one width at strides 8, 16, 32 to :class:`DensePredictions` with kernels and mask features."""
 
-    def __init__(self, config: ModelConfig, in_channels: int) -> None:
+    def __init__(self, config: ResolvedModel, in_channels: int) -> None:
         super().__init__()
-        config = resolve_model(config, "instance")
         self.num_classes = config.num_classes
         self.exp_on_reg = config.exp_on_reg
         own_kernels = config

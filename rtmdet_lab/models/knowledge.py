@@ -15,7 +15,14 @@ from typing import Any
 from torch import Tensor
 
 from rtmdet_lab.config.overrides import from_dict, iter_settings
-from rtmdet_lab.config.presets import SIZES, STEM_AND_STAGE_CHANNELS, STRIDES, TASK_PREFIX, resolve, resolve_model
+from rtmdet_lab.config.presets import (
+    SIZES,
+    STEM_AND_STAGE_CHANNELS,
+    STRIDES,
+    TASK_PREFIX,
+    resolve_model,
+    resolved_from_dict,
+)
 from rtmdet_lab.config.settings import ExperimentConfig, ModelConfig, TaskName
 from rtmdet_lab.core.errors import CheckpointError, UserError
 from rtmdet_lab.models.zoo import ZOO, ZooEntry
@@ -120,7 +127,7 @@ def _of_own(source: str, config: Mapping[str, Any]) -> Knowledge:
 
 def _own_input_size(config: Mapping[str, Any]) -> int | None:
     try:
-        return resolve(from_dict(config)).test.input_size
+        return resolved_from_dict(config).test.input_size
     except UserError:
         return None
 

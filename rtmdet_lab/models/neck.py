@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rtmdet_lab.config.presets import resolve_model, scaled_blocks
-from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.config.presets import scaled_blocks
+from rtmdet_lab.config.resolved import ResolvedModel
 from rtmdet_lab.layers.conv import ConvBNAct, conv3x3
 from rtmdet_lab.layers.csp import CSPLayer
 
@@ -17,9 +17,8 @@ from rtmdet_lab.layers.csp import CSPLayer
 class CSPPAFPN(nn.Module):
     """Maps with ``in_channels`` at strides 8, 16, 32 to maps that all have the first one's channels."""
 
-    def __init__(self, config: ModelConfig, in_channels: Sequence[int]) -> None:
+    def __init__(self, config: ResolvedModel, in_channels: Sequence[int]) -> None:
         super().__init__()
-        config = resolve_model(config)
         depthwise = config.depthwise
         levels = len(in_channels)
         self.out_channels = in_channels[0]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from rtmdet_lab.config.presets import STRIDES, resolve_model
-from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.config.presets import STRIDES
+from rtmdet_lab.config.resolved import ResolvedModel
 from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.geometry.priors import decode_rotated, point_grid
 from rtmdet_lab.models.head import RTMDetHead, flatten_levels, init_head, make_predictors
@@ -16,9 +16,9 @@ from rtmdet_lab.models.head import RTMDetHead, flatten_levels, init_head, make_p
 class RTMDetRotatedHead(RTMDetHead):
     """Maps of one width at strides 8, 16, 32 to :class:`DensePredictions` with rotated boxes (B, P, 5)."""
 
-    def __init__(self, config: ModelConfig, in_channels: int) -> None:
+    def __init__(self, config: ResolvedModel, in_channels: int) -> None:
         super().__init__(config, in_channels)
-        self.rtm_ang = make_predictors(resolve_model(config, "rotated"), in_channels, 1)
+        self.rtm_ang = make_predictors(config, in_channels, 1)
         init_head(self)
 
     def forward(self, features: Sequence[Tensor]) -> DensePredictions:

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from rtmdet_lab.assigners.base import Assigner
-from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta, Targets
 
 
@@ -31,7 +31,7 @@ class Task:
     """A network and everything around it that depends on what is detected. No base class: three functions and parts."""
 
     name: str
-    config: ExperimentConfig  # resolved: no preset left open
+    config: ResolvedConfig
     model: nn.Module  # normalised images (B, 3, H, W) -> DensePredictions
     assigner: Assigner
     criterion: Criterion  # weighted losses by name; their sum is what is minimised

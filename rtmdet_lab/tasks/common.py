@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rtmdet_lab.config.settings import LossConfig, TestConfig
+from rtmdet_lab.config.resolved import ResolvedTest
+from rtmdet_lab.config.settings import LossConfig
 from rtmdet_lab.core.distributed import mean_over_processes
 from rtmdet_lab.core.errors import UserError
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
@@ -42,7 +43,7 @@ def box_weights(assignment: Assignment, config: LossConfig) -> Tensor:
     return assignment.quality if config.quality_weighting else assignment.positive.float()
 
 
-def select_candidates(logits: Tensor, level_sizes: Sequence[int], config: TestConfig) -> tuple[Tensor, Tensor, Tensor]:
+def select_candidates(logits: Tensor, level_sizes: Sequence[int], config: ResolvedTest) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (point index, label, score) of one image's candidates for NMS.
 
     A point may be a candidate for several classes. Each level keeps its ``max_per_level`` best above the threshold.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from rtmdet_lab.assigners.factory import build_assigner
-from rtmdet_lab.config.presets import resolve
-from rtmdet_lab.config.settings import ExperimentConfig, LossConfig, TestConfig
+from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
+from rtmdet_lab.config.settings import LossConfig
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.geometry.box_kind import UPRIGHT
@@ -26,9 +26,8 @@ from rtmdet_lab.tasks.common import (
 )
 
 
-def detection_task(config: ExperimentConfig) -> Task:
+def detection_task(config: ResolvedConfig) -> Task:
     """Returns the detection task of a config (paper 3; paper.md 3.3 to 3.5, 4.1 to 4.3)."""
-    config = resolve(config)
     assigner = build_assigner(config.assigner)
 
     def criterion(predictions: DensePredictions, targets: Sequence[Targets]) -> dict[str, Tensor]:
@@ -63,7 +62,7 @@ def detection_losses(
     }
 
 
-def decode_boxes(predictions: DensePredictions, metas: Sequence[ImageMeta], config: TestConfig) -> list[Detections]:
+def decode_boxes(predictions: DensePredictions, metas: Sequence[ImageMeta], config: ResolvedTest) -> list[Detections]:
     """Returns each image's detections: threshold, best per level, class-wise NMS, best per image (paper.md 3.2, test)."""
     level_sizes = predictions.level_sizes()
     found = []

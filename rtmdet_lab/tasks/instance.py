@@ -15,8 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.factory import build_assigner
-from rtmdet_lab.config.presets import resolve
-from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
+from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
 from rtmdet_lab.core.distributed import mean_over_processes
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.coco import CocoEvaluator
@@ -34,9 +33,8 @@ MASK_STRIDE = 4  # pixels between the points where predicted and true masks are 
 CHUNK = 32  # masks drawn at a time: what bounds the memory of a crowded image
 
 
-def instance_task(config: ExperimentConfig) -> Task:
+def instance_task(config: ResolvedConfig) -> Task:
     """Returns the instance segmentation task of a config."""
-    config = resolve(config)
     assigner = build_assigner(config.assigner, BoxGeometry(centers=object_centers))
 
     def criterion(predictions: DensePredictions, targets: Sequence[Targets]) -> dict[str, Tensor]:
@@ -115,7 +113,7 @@ def sampled_masks(targets: Targets, feature_size: Sequence[int]) -> Tensor:
     return masks[:, MASK_STRIDE // 2 :: MASK_STRIDE, MASK_STRIDE // 2 :: MASK_STRIDE]
 
 
-def decode_instances(predictions: DensePredictions, metas: Sequence[ImageMeta], config: TestConfig) -> list[Detections]:
+def decode_instances(predictions: DensePredictions, metas: Sequence[ImageMeta], config: ResolvedTest) -> list[Detections]:
     """Returns each image's detections with masks (N, H, W) bool in original pixels (paper.md 3.6, test)."""
     level_sizes = predictions.level_sizes()
     found = []

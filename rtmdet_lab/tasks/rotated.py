@@ -13,8 +13,7 @@ from torch import Tensor
 
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.factory import build_assigner
-from rtmdet_lab.config.presets import resolve
-from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
+from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.evaluation.dota import DotaEvaluator
 from rtmdet_lab.geometry.box_kind import ROTATED
@@ -34,9 +33,8 @@ from rtmdet_lab.tasks.common import (
 GEOMETRY = BoxGeometry(iou=ROTATED.iou, inside=ROTATED.inside, centers=lambda targets: ROTATED.centers(targets.boxes))
 
 
-def rotated_task(config: ExperimentConfig) -> Task:
+def rotated_task(config: ResolvedConfig) -> Task:
     """Returns the rotated detection task of a config."""
-    config = resolve(config)
     assigner = build_assigner(config.assigner, GEOMETRY)
     classes = config.data.classes or [f"class {label}" for label in range(config.model.num_classes)]
 
@@ -68,7 +66,9 @@ def rotated_task(config: ExperimentConfig) -> Task:
     )
 
 
-def decode_rotated_boxes(predictions: DensePredictions, metas: Sequence[ImageMeta], config: TestConfig) -> list[Detections]:
+def decode_rotated_boxes(
+    predictions: DensePredictions, metas: Sequence[ImageMeta], config: ResolvedTest
+) -> list[Detections]:
     """Returns each image's detections: threshold, best per level, class-wise rotated NMS, best per image."""
     level_sizes = predictions.level_sizes()
     found = []

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtmdet_lab.config.settings import TaskName, TestConfig
+from rtmdet_lab.config.resolved import ResolvedTest
+from rtmdet_lab.config.settings import TaskName
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.data.tiles import Window, cut_window, lay_windows, merge_parts, window_size
 from rtmdet_lab.geometry.box_kind import kind_of
@@ -49,13 +50,13 @@ class View(NamedTuple):
     mirror: Mirror = PLAIN
 
 
-def has_views(config: TestConfig) -> bool:
-    """Whether an image is looked at otherwise than once, as a whole and in its plain size; ``config`` must be resolved."""
+def has_views(config: ResolvedTest) -> bool:
+    """Whether an image is looked at otherwise than once, as a whole and in its plain size."""
     return config.tile is not None or config.tta_scales is not None
 
 
-def lay_views(size: tuple[int, int], task: TaskName, config: TestConfig) -> list[View]:
-    """Returns all looks at an image of ``size`` (height, width); ``config`` must be resolved."""
+def lay_views(size: tuple[int, int], task: TaskName, config: ResolvedTest) -> list[View]:
+    """Returns all looks at an image of ``size`` (height, width)."""
     mirrors = MIRRORS[task] if config.tta_flip else (PLAIN,)
     views = []
     for scale in config.tta_scales or (1.0,):
@@ -68,7 +69,7 @@ def lay_views(size: tuple[int, int], task: TaskName, config: TestConfig) -> list
     return views
 
 
-def canvas_size(config: TestConfig) -> int:
+def canvas_size(config: ResolvedTest) -> int:
     """Returns the side of the square network input on which every view fits, a multiple of 32."""
     largest = 1.0 if config.tile is not None else max(config.tta_scales or (1.0,))
     return -(-int(config.input_size * largest + 0.5) // 32) * 32
@@ -114,7 +115,7 @@ def detect(
     decode: Decode,
     samples: Iterable[tuple[Tensor, ImageMeta]],
     task: TaskName,
-    config: TestConfig,
+    config: ResolvedTest,
     progress: Progress | None = None,
 ) -> Iterator[Detections]:
     """Yields each image's detections, on the CPU, in the order of ``samples``.
@@ -138,7 +139,7 @@ def detect(
 
 
 def _batches(
-    samples: Iterable[tuple[Tensor, ImageMeta]], waiting: deque[_Looked], task: TaskName, config: TestConfig
+    samples: Iterable[tuple[Tensor, ImageMeta]], waiting: deque[_Looked], task: TaskName, config: ResolvedTest
 ) -> Iterator[tuple[list[tuple[_Looked, View, ImageMeta]], Tensor]]:
     """Yields what is looked at and the pixels of it, (B, 3, H, W) uint8 RGB; a batch may hold several images' views."""
     canvas = canvas_size(config)
@@ -163,7 +164,7 @@ def _stacked(rows: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2)
 
 
-def _one_result(image: _Looked, task: TaskName, config: TestConfig) -> Detections:
+def _one_result(image: _Looked, task: TaskName, config: ResolvedTest) -> Detections:
     if config.tile is None and image.views == 1:
         return image.parts[0]
     augmented = len(config.tta_scales or (1.0,)) > 1 or config.tta_flip

@@ -8,6 +8,7 @@ from made_networks import meta_model, small_model
 from torch import nn
 
 from rtmdet_lab.analysis.complexity import count_params, measure_complexity
+from rtmdet_lab.config.presets import resolve_model
 from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.models.backbone import CSPNeXtClassifier
 
@@ -62,7 +63,7 @@ def test_published_sizes_at_640(size, row):
 @pytest.mark.parametrize(("size", "macs"), {"tiny": 0.339, "s": 0.664, "m": 1.93, "l": 4.19, "x": 7.76}.items())
 def test_published_classifiers_at_224(size, macs):
     with torch.device("meta"):
-        classifier = CSPNeXtClassifier(ModelConfig(size=size))
+        classifier = CSPNeXtClassifier(resolve_model(ModelConfig(size=size)))
     assert measure_complexity(classifier, 224).macs_G == pytest.approx(macs, rel=0.02)  # with norms, as published
 
 

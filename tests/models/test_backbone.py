@@ -7,11 +7,11 @@ import torch
 from made_networks import SMALL, noise, parameters_of, randomise_norms, weights_without_gradient
 
 from rtmdet_lab.config.overrides import with_overrides
-from rtmdet_lab.config.presets import SIZES
+from rtmdet_lab.config.presets import SIZES, resolve_model
 from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.models.backbone import CSPNeXt, CSPNeXtClassifier
 
-SMALL_CONFIG = with_overrides(ModelConfig(), SMALL)
+SMALL_CONFIG = resolve_model(with_overrides(ModelConfig(), SMALL))
 # paper.md 1.2: millions with 1000 classes
 PUBLISHED_CLASSIFIERS = {"tiny": 2.734, "s": 4.891, "m": 13.048, "l": 27.164, "x": 48.851}
 
@@ -19,7 +19,7 @@ PUBLISHED_CLASSIFIERS = {"tiny": 2.734, "s": 4.891, "m": 13.048, "l": 27.164, "x
 @pytest.mark.parametrize("size", list(SIZES))
 def test_three_maps_at_strides_8_16_and_32(size):
     with torch.device("meta"):
-        backbone = CSPNeXt(ModelConfig(size=size))
+        backbone = CSPNeXt(resolve_model(ModelConfig(size=size)))
         maps = backbone(torch.empty(2, 3, 64, 96))
     width = SIZES[size].width
     expected = [
@@ -32,7 +32,7 @@ def test_three_maps_at_strides_8_16_and_32(size):
 @pytest.mark.parametrize(("size", "millions"), PUBLISHED_CLASSIFIERS.items())
 def test_classifier_has_the_published_number_of_parameters(size, millions):
     with torch.device("meta"):
-        classifier = CSPNeXtClassifier(ModelConfig(size=size))
+        classifier = CSPNeXtClassifier(resolve_model(ModelConfig(size=size)))
     assert round(parameters_of(classifier) / 1e6, 3) == millions
     assert {"backbone.stem.0.conv.weight", "head.fc.weight"} <= set(classifier.state_dict())
 

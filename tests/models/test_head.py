@@ -9,6 +9,7 @@ import torch
 from made_networks import noise, parameters_of, randomise_norms, weights_without_gradient
 
 from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import resolve_model
 from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.layers.conv import ConvBNAct
 from rtmdet_lab.models.head import RTMDetHead
@@ -20,7 +21,7 @@ SIZES = ((8, 10), (4, 5), (2, 3))
 def made(sharing: str = "convs", seed: int = 0, **settings) -> RTMDetHead:
     torch.manual_seed(seed)
     config = with_overrides(ModelConfig(num_classes=CLASSES), {"head.sharing": sharing} | settings)
-    return RTMDetHead(config, CHANNELS).eval()
+    return RTMDetHead(resolve_model(config), CHANNELS).eval()
 
 
 def maps(seed: int = 0) -> list[torch.Tensor]:

@@ -7,6 +7,7 @@ import torch
 from made_networks import SMALL, noise, randomise_norms, weights_without_gradient
 
 from rtmdet_lab.config.overrides import with_overrides
+from rtmdet_lab.config.presets import resolve_model
 from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.models.neck import CSPPAFPN
 
@@ -15,7 +16,7 @@ CHANNELS = (16, 24, 40)
 
 def made(seed: int = 0, **settings) -> CSPPAFPN:
     torch.manual_seed(seed)
-    return randomise_norms(CSPPAFPN(with_overrides(ModelConfig(), SMALL | settings), CHANNELS), seed)
+    return randomise_norms(CSPPAFPN(resolve_model(with_overrides(ModelConfig(), SMALL | settings)), CHANNELS), seed)
 
 
 def maps(height: int, width: int, seed: int = 0) -> list[torch.Tensor]:

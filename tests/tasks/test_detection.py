@@ -12,7 +12,7 @@ from slow_assigners import cross_entropy, giou, iou, sigmoid, slow_dynamic
 from torch.testing import assert_close
 
 from rtmdet_lab.config.overrides import with_overrides
-from rtmdet_lab.config.presets import resolve_test
+from rtmdet_lab.config.presets import resolve, resolve_test
 from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
 from rtmdet_lab.core.structures import DensePredictions, ImageMeta, Targets
 from rtmdet_lab.geometry.boxes import clip_boxes
@@ -28,7 +28,7 @@ def resolved(**settings) -> TestConfig:
 
 def make_task(**settings):
     torch.manual_seed(0)
-    return detection_task(with_overrides(ExperimentConfig(), SMALL | settings))
+    return detection_task(resolve(with_overrides(ExperimentConfig(), SMALL | settings)))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from statistics import median
 import torch
 
 from rtmdet_lab.analysis.latency import measure_latency
-from rtmdet_lab.config.overrides import from_dict
-from rtmdet_lab.config.presets import resolve
+from rtmdet_lab.config.presets import resolved_from_dict
 from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.experiment.report.results import Results
 from rtmdet_lab.layers.fuse import fuse
@@ -47,5 +46,5 @@ def with_latency(results: Results, runs: int = 20, device: str | None = None) ->
 
 def _network(config: dict) -> tuple[str, ModelConfig, int]:
     """Returns what decides the time of a run's network: task, model and input size."""
-    whole = resolve(from_dict(config))
+    whole = resolved_from_dict(config)
     return whole.task, dataclasses.replace(whole.model, pretrained_backbone=False), whole.test.input_size

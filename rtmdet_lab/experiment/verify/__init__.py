@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rtmdet_lab.config.overrides import iter_settings
-from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.experiment.record import dotted
@@ -37,8 +37,8 @@ SCALED = ("train.weak_epochs",)
 
 def check_effective(
     varied: Mapping[str, Any],
-    config_of: Callable[[Mapping[str, Any]], ExperimentConfig],
-    open_source: Callable[[ExperimentConfig], Source],
+    config_of: Callable[[Mapping[str, Any]], ResolvedConfig],
+    open_source: Callable[[ResolvedConfig], Source],
 ) -> dict[str, Any]:
     """Returns the settings of a row with the values they took, after each has been seen to change an outcome.
 
@@ -74,7 +74,7 @@ def check_effective(
     return {name: _as_file(taken[name]) for name in asked}
 
 
-def has_effect(row: ExperimentConfig, other: ExperimentConfig, open_source: Callable[[ExperimentConfig], Source]) -> bool:
+def has_effect(row: ResolvedConfig, other: ResolvedConfig, open_source: Callable[[ResolvedConfig], Source]) -> bool:
     """Whether any outcome of two resolved configs differs."""
     return any(differs(row, other, open_source) for differs in OUTCOMES)
 

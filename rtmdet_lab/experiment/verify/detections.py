@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rtmdet_lab.config.presets import STRIDES
-from rtmdet_lab.config.settings import ExperimentConfig, TestConfig
+from rtmdet_lab.config.resolved import ResolvedConfig, TestConfig
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.engine.evaluate import make_val_loader
@@ -23,9 +23,7 @@ SHOWN = 64  # pixels of an image that masks are drawn for
 SURE, LESS_SURE = 0.9999, 0.999
 
 
-def detections_differ(
-    one: ExperimentConfig, other: ExperimentConfig, open_source: Callable[[ExperimentConfig], Source]
-) -> bool:
+def detections_differ(one: ResolvedConfig, other: ResolvedConfig, open_source: Callable[[ResolvedConfig], Source]) -> bool:
     """Compares what both find in predictions made to lie between their limits, how they look at images, and the canvas."""
     if one.test == other.test:
         return False
@@ -36,7 +34,7 @@ def detections_differ(
     )
 
 
-def _canvas(config: ExperimentConfig) -> Any:
+def _canvas(config: ResolvedConfig) -> Any:
     """Returns the shape of the network's input."""
     if has_views(config.test):
         return canvas_size(config.test)
@@ -44,18 +42,18 @@ def _canvas(config: ExperimentConfig) -> Any:
     return next(iter(loader)).images.shape[2:]
 
 
-def _alone(config: ExperimentConfig) -> ExperimentConfig:
+def _alone(config: ResolvedConfig) -> ResolvedConfig:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, workers=0))
 
 
-def _decoded(config: ExperimentConfig, predictions: DensePredictions) -> Any:
+def _decoded(config: ResolvedConfig, predictions: DensePredictions) -> Any:
     size = config.test.input_size
     meta = ImageMeta(0, (SHOWN, SHOWN), (size / SHOWN,) * 2, canvas_size=(size, size))
     (found,) = decode_for(config.task)(predictions, [meta], config.test)
     return found.boxes.tolist(), found.scores.tolist(), found.labels.tolist()
 
 
-def _between(one: ExperimentConfig, other: ExperimentConfig) -> Iterator[DensePredictions]:
+def _between(one: ResolvedConfig, other: ResolvedConfig) -> Iterator[DensePredictions]:
     """Yields predictions that lie between the limits of two configs, for each limit in which they differ."""
     task, classes, side = one.task, one.model.num_classes, one.test.input_size
     cells = (side // STRIDES[0]) ** 2
@@ -83,7 +81,7 @@ def _between(one: ExperimentConfig, other: ExperimentConfig) -> Iterator[DensePr
             yield sparse_predictions(task, side, classes, [*entries, (0, 0, LESS_SURE)], boxes)
 
 
-def _looks(config: ExperimentConfig, other: ExperimentConfig) -> Any:
+def _looks(config: ResolvedConfig, other: ResolvedConfig) -> Any:
     """Returns the looks at an image and the result of detections that lie between the limits of merging."""
     test, theirs = config.test, other.test
     if not has_views(test):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rtmdet_lab.assigners.dynamic import DynamicAssigner
-from rtmdet_lab.config.settings import DataConfig, ExperimentConfig
+from rtmdet_lab.config.resolved import ResolvedConfig
+from rtmdet_lab.config.settings import DataConfig
 from rtmdet_lab.data.loaders import PipelineDataset, Source
 from rtmdet_lab.engine.schedule import is_validated, learning_rate
 from rtmdet_lab.engine.stages import plan_stages, training_order
@@ -25,7 +26,7 @@ from rtmdet_lab.experiment.verify.stimuli import CLASSES, DrawnSource, drawn_pre
 from rtmdet_lab.tasks.factory import build_task
 from rtmdet_lab.transforms.normalize import normalize
 
-Open = Callable[[ExperimentConfig], Source]
+Open = Callable[[ResolvedConfig], Source]
 
 SAMPLES = 600  # per stage: what is less often than that changes nothing that shows
 SIDE = 64  # pixels of the canvas that samples are drawn on where the canvas is not what differs
@@ -33,12 +34,12 @@ MOMENTS = ((0.0, 1e-3), (0.1, 1.0), (0.5, 1e3), (0.999, 1e6))  # of the run, and
 CPU = torch.device("cpu")
 
 
-def network_differs(one: ExperimentConfig, other: ExperimentConfig, open_source: Open) -> bool:
+def network_differs(one: ResolvedConfig, other: ResolvedConfig, open_source: Open) -> bool:
     """Compares the structure of the networks: tensors, which of them are shared, and modules."""
     return (one.task, one.model) != (other.task, other.model) and _structure(one) != _structure(other)
 
 
-def _structure(config: ExperimentConfig) -> Any:
+def _structure(config: ResolvedConfig) -> Any:
     with torch.device("meta"):  # nothing is drawn and no memory used
         model = build_task(config).model
     tensors, owners = model.state_dict(keep_vars=True), {}
@@ -48,13 +49,13 @@ def _structure(config: ExperimentConfig) -> Any:
     return [(name, tensor.shape, owners[id(tensor)]) for name, tensor in tensors.items()], modules
 
 
-def plan_differs(one: ExperimentConfig, other: ExperimentConfig, open_source: Open) -> bool:
+def plan_differs(one: ResolvedConfig, other: ResolvedConfig, open_source: Open) -> bool:
     """Compares the course of the runs: starting weights, stages, steps, learning rates, validations."""
     length = len(open_source(one))
     return _plan(one, length) != _plan(other, length)
 
 
-def _plan(config: ExperimentConfig, length: int) -> Any:
+def _plan(config: ResolvedConfig, length: int) -> Any:
     train = config.train
     batches = len(training_order(config, length))
     steps = train.epochs * math.ceil(batches / train.gradient_accumulation_steps)
@@ -64,7 +65,7 @@ def _plan(config: ExperimentConfig, length: int) -> Any:
     return starting_weights(config), batches, steps, rates, stages, validated, scored_epochs(train)
 
 
-def samples_differ(one: ExperimentConfig, other: ExperimentConfig, open_source: Open) -> bool:
+def samples_differ(one: ResolvedConfig, other: ResolvedConfig, open_source: Open) -> bool:
     """Compares the training samples of each stage's first epoch, those one loader process draws."""
     if _drawn_from(one) == _drawn_from(other):
         return False
@@ -79,7 +80,7 @@ def samples_differ(one: ExperimentConfig, other: ExperimentConfig, open_source: 
     return any(a != b for a, b in zip_longest(_samples(one, length, count), _samples(other, length, count)))
 
 
-def _drawn_from(config: ExperimentConfig) -> tuple[Any, ...]:
+def _drawn_from(config: ResolvedConfig) -> tuple[Any, ...]:
     train = config.train
     return (
         config.task,
@@ -93,7 +94,7 @@ def _drawn_from(config: ExperimentConfig) -> tuple[Any, ...]:
     )
 
 
-def _samples(config: ExperimentConfig, length: int, count: int) -> Iterator[Any]:
+def _samples(config: ResolvedConfig, length: int, count: int) -> Iterator[Any]:
     source = _drawn_source(config, length)
     for stage in plan_stages(_without_data(config), source):
         order = training_order(config, length)
@@ -105,7 +106,7 @@ def _samples(config: ExperimentConfig, length: int, count: int) -> Iterator[Any]
             yield failure or (key.position, _print_of(sample))
 
 
-def teaching_differs(one: ExperimentConfig, other: ExperimentConfig, open_source: Open) -> bool:
+def teaching_differs(one: ResolvedConfig, other: ResolvedConfig, open_source: Open) -> bool:
     """Compares assigned targets, losses and their gradients for the same predictions."""
     parts = [(config.task, config.assigner, config.loss) for config in (one, other)]
     if parts[0] == parts[1]:
@@ -114,7 +115,7 @@ def teaching_differs(one: ExperimentConfig, other: ExperimentConfig, open_source
     return _teaching(one, min(images, 32)) != _teaching(other, min(images, 32))
 
 
-def _teaching(config: ExperimentConfig, images: int) -> Any:
+def _teaching(config: ResolvedConfig, images: int) -> Any:
     side = 2 * SIDE
     targets = drawn_targets(config.task, side, images)
     predictions = drawn_predictions(config.task, targets, side)
@@ -130,13 +131,13 @@ def _teaching(config: ExperimentConfig, images: int) -> Any:
     return _print_of([task.assigner(predictions, targets), losses, gradients, cost])
 
 
-def updates_differ(one: ExperimentConfig, other: ExperimentConfig, open_source: Open) -> bool:
+def updates_differ(one: ResolvedConfig, other: ResolvedConfig, open_source: Open) -> bool:
     """Compares a batch's losses and gradients in a narrow network, and weights and average after updates with them."""
     parts = [(config.task, config.model, config.assigner, config.loss, config.train, config.seed) for config in (one, other)]
     return parts[0] != parts[1] and _updates(one, len(open_source(one))) != _updates(other, len(open_source(one)))
 
 
-def _updates(config: ExperimentConfig, length: int) -> list[Any]:
+def _updates(config: ResolvedConfig, length: int) -> list[Any]:
     config = _narrow(config)
     train = config.train
     targets = drawn_targets(config.task, SIDE)
@@ -161,27 +162,27 @@ def _updates(config: ExperimentConfig, length: int) -> list[Any]:
     return [_print_of(part) for part in outcome]
 
 
-def data_differ(one: ExperimentConfig, other: ExperimentConfig, open_source: Open) -> bool:
+def data_differ(one: ResolvedConfig, other: ResolvedConfig, open_source: Open) -> bool:
     """Compares the training sets: which images, and the first of them as they are read."""
     return one.data != other.data and _data(one, open_source(one)) != _data(other, open_source(other))
 
 
-def _data(config: ExperimentConfig, source: Source) -> Any:
+def _data(config: ResolvedConfig, source: Source) -> Any:
     source = plan_stages(config, source)[0].source
     first = [source.load(index) for index in range(min(len(source), 8))]
     files = [path for path, _ in source.image_files()] if hasattr(source, "image_files") else []
     return len(source), source.classes, files, _print_of(first)
 
 
-def _drawn_source(config: ExperimentConfig, length: int) -> DrawnSource:
+def _drawn_source(config: ResolvedConfig, length: int) -> DrawnSource:
     return DrawnSource(config.task, length, config.data.classes or [str(label) for label in range(CLASSES)])
 
 
-def _without_data(config: ExperimentConfig) -> ExperimentConfig:
+def _without_data(config: ResolvedConfig) -> ResolvedConfig:
     return dataclasses.replace(config, data=DataConfig(repeat=config.data.repeat, classes=config.data.classes))
 
 
-def _narrow(config: ExperimentConfig) -> ExperimentConfig:
+def _narrow(config: ResolvedConfig) -> ResolvedConfig:
     """Returns a config whose network is as small as its kind can be: what its size changes shows in its structure."""
     model = dataclasses.replace(config.model, width=0.125, depth=0.167, num_classes=CLASSES)
     train = dataclasses.replace(config.train, compile=False)
@@ -214,7 +215,7 @@ def _print_of(value: Any) -> bytes:
 
 
 # Cheap ones first.
-OUTCOMES: tuple[Callable[[ExperimentConfig, ExperimentConfig, Open], bool], ...] = (
+OUTCOMES: tuple[Callable[[ResolvedConfig, ResolvedConfig, Open], bool], ...] = (
     plan_differs,
     network_differs,
     teaching_differs,
