@@ -19,7 +19,8 @@ import torch
 
 from rtmdet_lab import ExperimentConfig, Targets, TrainStep, build_task, with_overrides
 from rtmdet_lab.cli.common import add_json, print_table, write_result
-from rtmdet_lab.config.presets import TASK_PREFIX, TASK_SIZES, resolve
+from rtmdet_lab.config.presets import model_name, resolve
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.layout import find_coco
@@ -76,8 +77,8 @@ def host(task_name: str, size: str, images: int, steps: int) -> dict[str, object
         step(pictures, targets)
         seconds.append(time.perf_counter() - begin)
     values = [1000 * each for each in seconds[2:]]
-    model_name = TASK_PREFIX[task_name] + size
-    return {"model": model_name, "ms": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    name = model_name(task_name, size)
+    return {"model": name, "ms": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 def make_targets(task_name: str) -> Targets:
@@ -109,7 +110,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     speeds = loaders(args)
     print_table(speeds)
-    models = [(task, size) for task, sizes in TASK_SIZES.items() for size in sizes if size != "nano"]
+    models = [(task, size) for task, facts in TASKS.items() for size in facts.sizes if size != "nano"]
     steps = [host(task, size, args.batch, args.steps) for task, size in models]
     print_table(steps)
     write_result(args, {"loaders": speeds, "host": steps})

@@ -12,7 +12,8 @@ import pytest
 from torch import nn
 
 from rtmdet_lab import ExperimentConfig, build_task, with_overrides
-from rtmdet_lab.config.presets import TASK_PREFIX, TASK_SIZES
+from rtmdet_lab.config.presets import model_name
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +59,7 @@ def test_the_command_prints_the_same_tables(capsys):
 
 
 def test_every_published_size_is_there():
-    paper = [TASK_PREFIX[task] + size for task, sizes in TASK_SIZES.items() for size in sizes if size != "nano"]
+    paper = [model_name(task, size) for task, facts in TASKS.items() for size in facts.sizes if size != "nano"]
     assert list(scaling.MEMORY) == list(scaling.HOST_MS) == paper
 
 
@@ -184,5 +185,5 @@ def test_no_image_fits():
 @pytest.mark.parametrize("task", ["detection", "instance", "rotated"])
 def test_the_host_can_be_measured_for_every_task(task):
     row = load("scaling_inputs").host(task, "tiny", images=1, steps=2)
-    assert row["model"] == TASK_PREFIX[task] + "tiny"
+    assert row["model"] == model_name(task, "tiny")
     assert 0 < row["lowest"] <= row["ms"] <= row["highest"]

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from rtmdet_lab.config.aliases import current_names
 from rtmdet_lab.config.other_names import meant_setting
 from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError, SettingTypeError, UnknownNameError
 
 Config = TypeVar("Config")
@@ -169,8 +170,8 @@ def from_dict(plain: Mapping[str, Any]) -> ExperimentConfig:
     config = ExperimentConfig()
     for name, value in current_names(plain).items():
         config = _replaced(config, name, name, value)
-    if config.task == "rotated" and config.augment.rotated_recipe == "plain" and config.train.weak_epochs:
-        # Earlier versions wrote the weak epochs of the other tasks, which this recipe never had.
+    if config.train.weak_epochs and TASKS[config.task].recipe(config.model.size, config.augment.rotated_recipe).single_stage:
+        # Earlier versions wrote the weak epochs of other tasks for recipes that never had any.
         config = _replaced(config, "train.weak_epochs", "train.weak_epochs", 0)
     return config
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtmdet_lab.config.other_names import meant_model
-from rtmdet_lab.config.overrides import from_dict
+from rtmdet_lab.config.overrides import from_dict, iter_settings
 from rtmdet_lab.config.recipes import published_recipe, recipe_of, resolve_train
 from rtmdet_lab.config.resolved import (
     ResolvedAugment,
@@ -31,6 +31,7 @@ from rtmdet_lab.config.settings import (
     TaskName,
     TestConfig,
 )
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError, UnknownNameError, did_you_mean
 
 STRIDES = (8, 16, 32)
@@ -61,41 +62,19 @@ SIZES: dict[Size, SizePreset] = {
     "x": SizePreset(1.33, 1.25, True, (0.1, 2.0), 40, 20, "random", 1.0),
 }
 
-TASK_PREFIX: dict[TaskName, str] = {"detection": "rtmdet-", "instance": "rtmdet-ins-", "rotated": "rtmdet-r-"}
-TASK_SIZES: dict[TaskName, tuple[Size, ...]] = {
-    "detection": ("nano", "tiny", "s", "m", "l", "x"),
-    "instance": ("tiny", "s", "m", "l", "x"),
-    "rotated": ("tiny", "s", "m", "l"),
-}
-# Losses that only some tasks have.
-TASK_LOSSES: dict[str, tuple[TaskName, ...]] = {
-    "bbox": ("detection", "instance"),
-    "rotated": ("rotated",),
-    "mask_weight": ("instance",),
-    "mask_positives": ("instance",),
-}
-
-# Of the rotated task alone; its plain recipe has these steps and no others (paper.md 3.7).
-ROTATED_AUGMENT = ("rotated_recipe", "rotated_flip_prob", "rotate_prob")
-
-# Behind the published AP of each task (paper.md 3.2, 3.6, 3.7, "test").
-TEST_SETTINGS: dict[TaskName, dict[str, float | int]] = {
-    "detection": {"score_threshold": 0.001, "nms_iou": 0.65, "max_per_level": 30000, "max_per_image": 300},
-    "instance": {"score_threshold": 0.05, "nms_iou": 0.6, "max_per_level": 1000, "max_per_image": 100},
-    "rotated": {"score_threshold": 0.05, "nms_iou": 0.1, "max_per_level": 2000, "max_per_image": 2000},
-}
-
-# Test-time augmentation: what is published for upright boxes (paper.md 3.2), and the scales of DOTA's windows (3.7), which
-# become one result as all windows do.
-TTA_SETTINGS: dict[TaskName, dict[str, Any]] = {
-    "detection": {"tta_scales": (1.0, 0.5, 1.5), "tta_flip": True, "tta_nms_iou": 0.6, "tta_max_per_image": 100},
-    "rotated": {"tta_scales": (0.5, 1.0, 1.5), "tta_flip": False, "tta_nms_iou": 0.1, "tta_max_per_image": 2000},
-}
-
 
 def model_names() -> list[str]:
     """Returns every model name :func:`rtmdet_lab.create_model` knows, by task and then by size."""
-    return [TASK_PREFIX[task] + size for task, sizes in TASK_SIZES.items() for size in sizes]
+    return [model_name(task, size) for task, facts in TASKS.items() for size in facts.sizes]
+
+
+def model_name(task: TaskName, size: Size) -> str:
+    """Returns what the model of a task and size is called.
+
+    >>> model_name("instance", "s")
+    'rtmdet-ins-s'
+    """
+    return TASKS[task].prefix + size
 
 
 def parse_model_name(name: str) -> tuple[TaskName, Size]:
@@ -107,9 +86,9 @@ def parse_model_name(name: str) -> tuple[TaskName, Size]:
     >>> parse_model_name("rtmdet-tiny")
     ('detection', 'tiny')
     """
-    for task, sizes in TASK_SIZES.items():
-        for size in sizes:
-            if name == TASK_PREFIX[task] + size:
+    for task, facts in TASKS.items():
+        for size in facts.sizes:
+            if name == model_name(task, size):
                 return task, size
 
     hint = f"{did_you_mean(meant_model(name), model_names(), cutoff=0.4)} known are {', '.join(model_names())}".lstrip()
@@ -118,51 +97,46 @@ def parse_model_name(name: str) -> tuple[TaskName, Size]:
 
 def resolve_model(config: ModelConfig, task: TaskName = "detection") -> ResolvedModel:
     """Returns ``config`` with every ``None`` replaced by the value of its size and task."""
-    preset = SIZES[config.size]
-    instance = task == "instance"
+    preset, facts = SIZES[config.size], TASKS[task]
     return filled(
         ResolvedModel,
         config,
         depth=preset.depth,
         width=preset.width,
         depthwise=preset.depthwise,
-        # The published instance heads take stride * relu(output) at every size (paper.md 3.6).
-        exp_on_reg=preset.exp_on_reg and not instance,
+        exp_on_reg=preset.exp_on_reg if facts.exp_on_reg is None else facts.exp_on_reg,
         pretrained_backbone=False,
-        head=filled(ResolvedHead, config.head, sharing=preset.sharing, shared_tower=True if instance else None),
+        head=filled(ResolvedHead, config.head, sharing=preset.sharing, shared_tower=facts.shared_tower),
     )
 
 
 def resolve_augment(config: AugmentConfig, size: Size, task: TaskName = "detection") -> ResolvedAugment:
     """Returns ``config`` with every ``None`` replaced by the published value for ``size`` and ``task`` (paper.md 3.1, 3.6).
 
-    The published tiny instance model alone was trained without empty crops, which its authors call a mistake; it gets them.
-
     Raises:
         SettingError: a setting that has no part in the recipe of the task.
     """
-    plain = task == "rotated" and config.rotated_recipe == "plain"
+    recipe = published_recipe(task, size, config.rotated_recipe)
     for item in dataclasses.fields(AugmentConfig):
-        if item.name == "input_size" or getattr(config, item.name) == item.default:
+        if item.name in ("input_size", *recipe.augment) or getattr(config, item.name) == item.default:
             continue
-        if (item.name in ROTATED_AUGMENT) != (task == "rotated") and (plain or item.name in (*ROTATED_AUGMENT, "flip_prob")):
-            recipe = "the plain recipe" if plain else "the recipe"
-            remedy = "set augment.rotated_recipe to mixing, too" if plain and item.name != "flip_prob" else "leave it alone"
-            raise SettingError(f"augment.{item.name} has no part in {recipe} of the task {task}: {remedy}")
-    input_size = published_recipe(task, size, config.rotated_recipe).input_size
-    if plain:
-        return filled(ResolvedAugment, config, input_size=input_size)
+        remedy = "leave it alone"
+        if recipe.other is not None and item.name in recipe.other[1].augment:
+            remedy = f"set {recipe.other[0]}, too"
+        raise SettingError(f"augment.{item.name} has no part in {recipe.title}: {remedy}")
+    if recipe.single_stage:
+        return filled(ResolvedAugment, config, input_size=recipe.input_size)
     preset = SIZES[size]
     return filled(
         ResolvedAugment,
         config,
-        input_size=input_size,
+        input_size=recipe.input_size,
         mosaic_cache=preset.mosaic_cache,
         mixup_cache=preset.mixup_cache,
         cache_eviction=preset.cache_eviction,
         mixup_prob=preset.mixup_prob,
         resize_range=preset.resize_range,
-        empty_crops=task == "instance",
+        empty_crops=TASKS[task].empty_crops,
     )
 
 
@@ -177,13 +151,13 @@ def resolve_test(config: TestConfig, task: TaskName, canvas: int = 640) -> Resol
     Raises:
         SettingError: settings that do not go together, or that the task does not have.
     """
-    published = dict(TEST_SETTINGS[task])
+    published, facts = dict(TASKS[task].test), TASKS[task]
     augmented = config.tta or config.tta_scales is not None or bool(config.tta_flip)
-    if task == "instance" and (augmented or config.tile is not None):
+    if facts.tta is None and (augmented or config.tile is not None):
         name = "tta" if augmented else "tile"
-        raise SettingError(f"test.{name} joins boxes and cannot join masks: leave it alone for the task instance")
+        raise SettingError(f"test.{name} {facts.tta_refused}: leave it alone for the task {task}")
     if augmented:
-        published |= TTA_SETTINGS[task]
+        published |= facts.tta
         if not config.tta:
             published |= {"tta_scales": (1.0,), "tta_flip": False}
         if config.tile is not None:
@@ -220,14 +194,15 @@ def resolve(config: ExperimentConfig) -> ResolvedConfig:
     Raises:
         SettingError: settings that do not go together, or that the task does not have.
     """
-    defaults = LossConfig()
-    for name, tasks in TASK_LOSSES.items():
-        if config.task not in tasks and getattr(config.loss, name) != getattr(defaults, name):
-            raise SettingError(f"loss.{name} belongs to the task {' or '.join(tasks)}: leave it alone for {config.task}")
-    if config.task == "rotated" and config.assigner.iou_cost == "giou":
-        raise SettingError(
-            "assigner.iou_cost 'giou' is defined for upright boxes: use 'log' or 'linear' for the task rotated"
-        )
+    facts = TASKS[config.task]
+    for item in dataclasses.fields(LossConfig):
+        if item.name not in facts.losses and getattr(config.loss, item.name) != item.default:
+            tasks = " or ".join(name for name, other in TASKS.items() if item.name in other.losses)
+            raise SettingError(f"loss.{item.name} belongs to the task {tasks}: leave it alone for {config.task}")
+    values = dict(iter_settings(config))
+    for name, (value, why) in facts.refused.items():
+        if values[name] == value:
+            raise SettingError(f"{name} {value!r} {why}")
     augment = resolve_augment(config.augment, config.model.size, config.task)
     return filled(
         ResolvedConfig,

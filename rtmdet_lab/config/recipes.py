@@ -5,32 +5,14 @@ A setting that is left alone (``None``) is the value of this table; :mod:`rtmdet
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTrain, filled
 from rtmdet_lab.config.settings import ExperimentConfig, Size, TaskName, TrainConfig
+from rtmdet_lab.config.tasks import TASKS, Recipe
 from rtmdet_lab.core.errors import SettingError
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a published model was trained, and on what it starts."""
-
-    epochs: int
-    weak_epochs: int  # the last ones, without mosaic and mixup; 0 where the recipe has a single stage
-    batch_size: int  # images per optimizer step, over all GPUs
-    lr: float  # at that batch
-    input_size: int  # pixels
-    val_interval: int  # epochs
-    imagenet: tuple[Size, ...]  # sizes that start from an ImageNet backbone
-
-
-_COCO = Recipe(300, 20, 256, 0.004, 640, 10, imagenet=("tiny", "s"))
-_DOTA = Recipe(36, 0, 8, 0.00025, 1024, 12, imagenet=("tiny", "s", "m", "l"))
 
 # YOLOX's, which RTMDet starts from (experiments/step_by_step.py): of stochastic gradient descent, for any task.
 SGD_LR = (0.01, 64)
@@ -49,12 +31,7 @@ def published_recipe(task: TaskName, size: Size, rotated_recipe: str = "plain") 
     >>> published_recipe("instance", "x").lr, published_recipe("rotated", "s").epochs
     (0.002, 36)
     """
-    if task == "rotated":  # both are looked at three times: rows of a table get equally many looks
-        return (
-            _DOTA if rotated_recipe == "plain" else dataclasses.replace(_DOTA, epochs=100, weak_epochs=10, val_interval=34)
-        )
-    # Half as many images fit, at half the rate (paper.md 3.2, 3.6).
-    return dataclasses.replace(_COCO, batch_size=128, lr=0.002) if (task, size) == ("instance", "x") else _COCO
+    return TASKS[task].recipe(size, rotated_recipe)
 
 
 def recipe_of(config: ExperimentConfig) -> Recipe:
@@ -103,10 +80,10 @@ def resolve_train(config: TrainConfig, recipe: Recipe) -> ResolvedTrain:
     weak = config.weak_epochs
     if weak is None:
         weak = shared_weak_epochs(epochs, recipe.weak_epochs, recipe.epochs)
-    if weak and not recipe.weak_epochs:
+    if weak and recipe.single_stage:
         raise SettingError(
-            f"train.weak_epochs is {weak}, but the plain recipe of the task rotated has a single stage: leave it alone, or "
-            "set augment.rotated_recipe to mixing"
+            f"train.weak_epochs is {weak}, but {recipe.title} has a single stage: leave it alone"
+            + (f", or set {recipe.other[0]}" if recipe.other else "")
         )
     if weak > epochs:
         raise SettingError(
@@ -131,8 +108,9 @@ def describe_stages(config: ResolvedConfig) -> str:
     train = config.train
     strong, weak = train.epochs - train.weak_epochs, train.weak_epochs
     total = f"{train.epochs} epoch{'s' * (train.epochs != 1)}"
-    if not recipe_of(config).weak_epochs:
-        return f"{total} of the plain recipe of rotated boxes"
+    recipe = recipe_of(config)
+    if recipe.single_stage:
+        return f"{total} of {recipe.title}"
     if not weak:
         return f"{total}, all with strong augmentation (train.weak_epochs is 0)"
     if not strong:

@@ -12,11 +12,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError
 
-TaskName = Literal["detection", "instance", "rotated"]
+if TYPE_CHECKING:
+    TaskName = str
+else:  # the names of the table, so that settings are checked against them
+    TaskName = Literal[tuple(TASKS)]
 Size = Literal["nano", "tiny", "s", "m", "l", "x"]
 BlockKind = Literal["large_kernel", "darknet", "ppyoloe_rep", "yolov6_rep", "rep_large_kernel"]
 Sharing = Literal["convs", "all", "none"]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rtmdet_lab.config.overrides import to_dict
-from rtmdet_lab.config.presets import TASK_PREFIX
+from rtmdet_lab.config.presets import model_name
 from rtmdet_lab.config.recipes import describe_stages
 from rtmdet_lab.core.distributed import max_over_processes, mean_over_processes, rank, wait_for_all, world_size
 from rtmdet_lab.core.errors import CheckpointError, UserError
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def model_name(self) -> str:
-        return TASK_PREFIX[self.task.name] + self.state.config.model.size
+        return model_name(self.task.name, self.state.config.model.size)
 
     @property
     def is_asked_alone(self) -> bool:

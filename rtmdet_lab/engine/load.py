@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rtmdet_lab.config.overrides import with_overrides
-from rtmdet_lab.config.presets import TASK_PREFIX, parse_model_name
+from rtmdet_lab.config.presets import model_name, parse_model_name
 from rtmdet_lab.config.settings import MOST_CLASSES, ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, did_you_mean
 from rtmdet_lab.models.agreement import listed
@@ -108,14 +108,14 @@ def _config_of(checkpoint: Checkpoint, knowledge: Knowledge, source: str, model:
     """Returns the configuration of a file of our own, or the published one of a foreign file's model."""
     if checkpoint.config is not None:
         config = own_config(source, checkpoint.config)
-        name = TASK_PREFIX[config.task] + config.model.size
+        name = model_name(config.task, config.model.size)
         if model is not None and model != name:
             raise CheckpointError(f"{source} holds a {name}, not a {model}: leave the model name out")
         return dataclasses.replace(config, train=dataclasses.replace(config.train, init_weights=""))
     if model is None:
         if knowledge.size is None:
             raise CheckpointError(f"{source} does not tell which model it belongs to: name the model (--model)")
-        model = TASK_PREFIX[knowledge.task or "detection"] + knowledge.size
+        model = model_name(knowledge.task or ExperimentConfig().task, knowledge.size)
     task, size = parse_model_name(model)
     told = {f"model.{name}": value for name, value in knowledge.settings.items()}
     return with_overrides(ExperimentConfig(), {"task": task, "model.size": size, **told})

@@ -14,7 +14,7 @@ import torch
 
 from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.config.overrides import refuse_secrets, to_dict
-from rtmdet_lab.config.presets import TASK_PREFIX
+from rtmdet_lab.config.presets import model_name
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.distributed import local_rank, rank, world_size
 from rtmdet_lab.core.errors import DataError, SettingError, did_you_mean
@@ -252,7 +252,7 @@ def _run_here(
     if task.name == "rotated":  # HRSC2016 is reported both ways
         metrics["area_AP50"] = evaluator.summary(use_07_metric=False)["AP50"]
     record = RunRecord(
-        model=TASK_PREFIX[task.name] + task.config.model.size,
+        model=model_name(task.name, task.config.model.size),
         config=to_dict(task.config),
         metrics=metrics,
         per_class=evaluator.per_class(),

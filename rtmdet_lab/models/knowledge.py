@@ -19,7 +19,7 @@ from rtmdet_lab.config.presets import (
     SIZES,
     STEM_AND_STAGE_CHANNELS,
     STRIDES,
-    TASK_PREFIX,
+    model_name,
     resolve_model,
     resolved_from_dict,
 )
@@ -68,7 +68,7 @@ def knowledge_of(
     size = guess_size(tensors)
     input_size, origin = read.input_size, "its configuration"
     if entry is None and size is not None and task is not None:
-        entry = _entry_like(TASK_PREFIX[task] + size, tensors)
+        entry = _entry_like(model_name(task, size), tensors)
     if input_size is None and entry is not None:
         input_size, origin = entry.input_size, f"the published one of {entry.model}"
     settings = dict(read.settings)

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from rtmdet_lab.config.overrides import from_dict, iter_settings, to_dict, with_overrides
-from rtmdet_lab.config.presets import TASK_PREFIX, TASK_SIZES, parse_model_name, resolve
+from rtmdet_lab.config.presets import model_name, parse_model_name, resolve
 from rtmdet_lab.config.recipes import describe_stages, published_recipe, shared_weak_epochs, with_scaled_weak_epochs
 from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.engine.weights import starting_weights
 from rtmdet_lab.experiment.scale import SCALES
 from rtmdet_lab.models.zoo import ZOO
 
 PAPER = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
-MODELS = [TASK_PREFIX[task] + size for task, sizes in TASK_SIZES.items() for size in sizes if size != "nano"]
+MODELS = [model_name(task, size) for task, facts in TASKS.items() for size in facts.sizes if size != "nano"]
 
 # What all 14 share (paper.md 3.1 to 3.5).
 EVERY_MODEL = {
@@ -320,7 +321,7 @@ def test_weak_epochs_that_were_named_before_keep_their_share_too():
             "1 epoch, all with weak augmentation: mosaic and mixup have no part in them (train.weak_epochs is 1)",
         ),
         ({"train.epochs": 3, "train.weak_epochs": 0}, "3 epochs, all with strong augmentation (train.weak_epochs is 0)"),
-        ({"task": "rotated"}, "36 epochs of the plain recipe of rotated boxes"),
+        ({"task": "rotated"}, "36 epochs of the plain recipe of the task rotated"),
         (
             {"task": "rotated", "augment.rotated_recipe": "mixing", "train.epochs": 20},
             "20 epochs: 18 with strong augmentation, then 2 with weak (train.weak_epochs)",
@@ -360,6 +361,6 @@ def test_rate_follows_the_batch_from_the_published_pair(task, size, batch_size, 
 
 
 def test_recipes_of_tasks_know_every_size():
-    for task, sizes in TASK_SIZES.items():
-        for size in sizes:
+    for task, facts in TASKS.items():
+        for size in facts.sizes:
             assert published_recipe(task, size).epochs in (36, 300)

@@ -7,7 +7,8 @@ from urllib.parse import urlparse
 
 import pytest
 
-from rtmdet_lab.config.presets import SIZES, TASK_PREFIX, parse_model_name
+from rtmdet_lab.config.presets import SIZES, parse_model_name
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import UnknownNameError
 from rtmdet_lab.models.zoo import ZOO, zoo_entry
 
@@ -24,7 +25,7 @@ def test_entry_has_a_secure_address_a_hash_and_a_known_size(entry):
     assert address.scheme == "https"
     assert address.path.endswith(".pth")
     assert re.fullmatch("[0-9a-f]{8}", entry.sha256_prefix)
-    names = {prefix + size for prefix in ("", *TASK_PREFIX.values()) for size in SIZES}
+    names = {prefix + size for prefix in ("", *(facts.prefix for facts in TASKS.values())) for size in SIZES}
     assert entry.model in names
     size = entry.model.rsplit("-", 1)[-1]
     assert size in re.split("[-_]", entry.filename)  # what is typed and what is fetched are of one size

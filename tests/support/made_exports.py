@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from made_networks import SMALL, settle_norms
 
-from rtmdet_lab.config.presets import TASK_PREFIX, resolve_test
+from rtmdet_lab.config.presets import model_name, resolve_test
 from rtmdet_lab.config.settings import TestConfig
 from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
@@ -38,7 +38,7 @@ def made_images(count: int = 3, seed: int = 0) -> list[np.ndarray]:
 def finder(task: str = "detection", seed: int = 0) -> RTMDet:
     """Returns an untrained network whose scores and boxes depend on the image and spread widely."""
     torch.manual_seed(seed)
-    model = create_model(TASK_PREFIX[task] + "s", len(CLASSES), **TINY)
+    model = create_model(model_name(task, "s"), len(CLASSES), **TINY)
     images = made_images(4) + made_images(4, 1)
     canvases = [to_canvas(image, ImageMeta(), View(side=128), 128)[0] for image in images]
     pixels = normalize(torch.from_numpy(np.stack(canvases)).permute(0, 3, 1, 2))

@@ -12,7 +12,7 @@ import torch
 from rtmdet_lab.analysis.latency import Latency, measure_latency
 from rtmdet_lab.analysis.model_summary import PARTS, Anatomy, anatomy, draw_weights, hollow_model
 from rtmdet_lab.analysis.receptive_field import PLACES, ReceptiveField, features_at, receptive_field, settle_norms
-from rtmdet_lab.config.presets import TASK_PREFIX, resolve_model
+from rtmdet_lab.config.presets import model_name, resolve_model
 from rtmdet_lab.config.settings import BlockKind, ModelConfig, Sharing, Size, TaskName
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.layers.fuse import fuse
@@ -96,7 +96,7 @@ class ModelExplorer:
 
     def _hollow(self, choice: ModelChoice, task: TaskName) -> RTMDet:
         if self._built is None or self._built[0] != (choice, task):
-            model = hollow_model(TASK_PREFIX[task] + choice.size, self.num_classes, choice.settings())
+            model = hollow_model(model_name(task, choice.size), self.num_classes, choice.settings())
             self._built = ((choice, task), model)
         return self._built[1]
 
