@@ -23,7 +23,7 @@ from rtmdet_lab.analysis.complexity import measure_complexity
 from rtmdet_lab.cli.common import add_json, write_result
 from rtmdet_lab.config.presets import parse_model_name
 from rtmdet_lab.core.errors import SettingError
-from rtmdet_lab.models.detector import create_model
+from rtmdet_lab.tasks.factory import create_model
 
 GPUS = (1, 2, 4, 8, 16, 32, 64)
 # Published training memory per GPU in GB, and the images per GPU it was seen with.

@@ -30,7 +30,7 @@ _HOME = {
     "Assignment": "core.structures",
     "ImageMeta": "core.structures",
     "UserError": "core.errors",
-    "create_model": "models.detector",
+    "create_model": "tasks.factory",
     "load_checkpoint": "models.checkpoints",
     "LoadReport": "models.checkpoints",
     "fuse": "layers.fuse",
@@ -92,9 +92,8 @@ if TYPE_CHECKING:  # what an editor sees
     from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads, rotated_iou, rotated_nms
     from rtmdet_lab.layers.fuse import fuse
     from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
-    from rtmdet_lab.models.detector import create_model
     from rtmdet_lab.tasks.base import Task
-    from rtmdet_lab.tasks.factory import build_task
+    from rtmdet_lab.tasks.factory import build_task, create_model
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from rtmdet_lab.analysis.complexity import count_params
 from rtmdet_lab.core.errors import SettingError
-from rtmdet_lab.models.detector import RTMDet, create_model
+from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.tasks.factory import create_model
 
 PARTS = ("stem", "stage1", "stage2", "stage3", "stage4", "neck", "head")  # in the order they run
 _SIDES = (32, 64)  # pixels of the two passes
@@ -48,7 +49,7 @@ def hollow_model(name: str, num_classes: int = 80, overrides: Mapping[str, Any] 
     """Returns ``create_model(name, num_classes, **overrides)`` in eval mode with zeros for weights, drawn none: at once.
 
     Raises:
-        UserError: see :func:`~rtmdet_lab.models.detector.create_model`.
+        UserError: see :func:`~rtmdet_lab.tasks.factory.create_model`.
     """
     with torch.device("meta"):
         model = create_model(name, num_classes, **(overrides or {}))

@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> None:
     from rtmdet_lab.engine.evaluate import evaluate
     from rtmdet_lab.engine.load import task_from_checkpoint
     from rtmdet_lab.engine.predict import prepare_inference
-    from rtmdet_lab.experiment.run import choose_device, open_evaluation, scores_by_kind, with_file_ids
+    from rtmdet_lab.experiment.run import choose_device, open_evaluation
     from rtmdet_lab.models.download import public_name
+    from rtmdet_lab.tasks.factory import spec_of
 
     check_outputs(args, (args.predictions, DETECTIONS), (args.curves, CURVES))
     device = choose_device(args.device)
@@ -73,21 +74,21 @@ def run(args: argparse.Namespace) -> None:
         data=dataclasses.replace(task.config.data, on_bad=args.on_bad),
     )
     classes = task.config.data.classes
-    if task.name == "rotated" and args.predictions:
+    if args.predictions and not spec_of(task.name).coco_results:
         raise SettingError(
             "--predictions writes COCO's format, which has no rotated boxes: leave it out for a rotated model"
         )
     task.model = prepare_inference(task.model, device, precision=args.precision, compiled=args.compile)
     source = open_evaluation(task, args.images, args.annotations, args.on_bad)
     evaluator = evaluate(task, source, device=device, reporter=choose_reporter(args.progress))
-    metrics, per_class = scores_by_kind(task, evaluator), evaluator.per_class()
+    metrics, per_class = evaluator.scores(), evaluator.per_class()
     title = for_terminal(source.title)
     name = public_name(args.checkpoint)
-    say(f"{name} on {len(evaluator.images)} images of {title}, input {task.config.test.input_size}")
+    say(f"{name} on {len(evaluator)} images of {title}, input {task.config.test.input_size}")
     print_table([{"": kind, **numbers} if len(metrics) > 1 else numbers for kind, numbers in metrics.items()])
     print_table(per_class)
     if args.predictions:
-        write_json_output(args.predictions, DETECTIONS, with_file_ids(evaluator.results, source.category_ids))
+        write_json_output(args.predictions, DETECTIONS, evaluator.file_results(source.category_ids))
         say(f"detections: {args.predictions}")
     if args.curves:
         from rtmdet_lab.viz.curves import plot_precision_recall

@@ -57,7 +57,7 @@ def describe(name: str, args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from rtmdet_lab.analysis.complexity import measure_complexity
-    from rtmdet_lab.models.detector import create_model
+    from rtmdet_lab.tasks.factory import create_model
 
     with torch.device("meta"):  # nothing is drawn and no memory used
         model = create_model(name, args.num_classes, **parse_overrides(args.set))

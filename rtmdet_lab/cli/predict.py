@@ -30,6 +30,7 @@ from rtmdet_lab.core.outputs import require_outputs
 if TYPE_CHECKING:
     from rtmdet_lab.core.structures import Detections
     from rtmdet_lab.tasks.base import Task
+    from rtmdet_lab.tasks.spec import TaskSpec
 
 DRAWING, SUBMISSION = "drawing of detections", "submission"
 EXAMPLES = """examples:
@@ -54,11 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from rtmdet_lab.data.images import read_image
     from rtmdet_lab.engine.load import task_from_checkpoint
     from rtmdet_lab.engine.predict import prepare_inference
-    from rtmdet_lab.evaluation.dota import write_submission
     from rtmdet_lab.experiment.run import choose_device
     from rtmdet_lab.models.download import public_name
+    from rtmdet_lab.tasks.factory import spec_of
 
     check_outputs(args, (args.submission, SUBMISSION))
     task = task_from_checkpoint(
@@ -66,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
     )
     task.model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
     say(f"{public_name(args.checkpoint)}, input {task.config.test.input_size}")
-    if args.submission is not None and task.name != "rotated":
+    spec = spec_of(task.name)
+    if args.submission is not None and spec.submission is None:
         raise SettingError(
             f"--submission is for rotated boxes, but {public_name(args.checkpoint)} finds others: leave it out"
         )
@@ -77,18 +80,19 @@ def run(args: argparse.Namespace) -> None:
     results: list[dict[str, Any]] = []
     submitted = []
     for number, (path, detections) in enumerate(detect_files(task, paths)):
-        results.append({"image": str(path), "detections": _plain(detections, classes)})
+        results.append({"image": str(path), "detections": spec.rows(detections, classes)})
         if args.submission is not None:
             submitted.append(dataclasses.replace(detections, meta=dataclasses.replace(detections.meta, image_id=path.stem)))
         if args.out:
-            _draw(path, detections, classes, drawings[number], args.score_threshold)
+            figure = spec.draw(read_image(path), detections, classes, score_threshold=args.score_threshold)
+            save_figure(figure, drawings[number], DRAWING)
     for result in results:
         say(f"\n{for_terminal(result['image'])}: {len(result['detections'])} objects")
         print_table([_shown(row) for row in result["detections"]])
     if args.out:
         say(f"\ndrawings: {args.out}")
     if args.submission is not None:
-        say(f"\nsubmission: {write_submission(submitted, classes, args.submission)}")
+        say(f"\nsubmission: {spec.submission(submitted, classes, args.submission)}")
     write_result(args, results)
 
 
@@ -131,19 +135,9 @@ def tile_bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def _plain(detections: Detections, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Returns what goes into a file: boxes in pixels, masks as COCO's compressed run lengths."""
-    from rtmdet_lab.geometry.masks import encode_masks
-
-    parts = [detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist()]
-    rows = [{"class": classes[label], "score": score, "box": box} for label, score, box in zip(*parts, strict=True)]
-    if detections.masks is not None:
-        rows = [{**row, "mask": mask} for row, mask in zip(rows, encode_masks(detections.masks), strict=True)]
-    return rows
-
-
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {"class": row["class"], "score": row["score"], "box": " ".join(f"{value:.1f}" for value in row["box"])}
+    box = {"box": " ".join(f"{value:.1f}" for value in row["box"])} if "box" in row else {}
+    return {"class": row["class"], "score": row["score"], **box}
 
 
 def drawing_names(paths: Sequence[Path]) -> list[str]:
@@ -161,9 +155,10 @@ def drawing_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _draw(path: Path, detections: Detections, classes: tuple[str, ...], drawing: Path, score_threshold: float) -> None:
+def _draw(
+    spec: TaskSpec, path: Path, detections: Detections, classes: tuple[str, ...], drawing: Path, score_threshold: float
+) -> None:
     from rtmdet_lab.data.images import read_image
-    from rtmdet_lab.viz.draw import draw_detections
 
-    figure = draw_detections(read_image(path), detections, classes, score_threshold=score_threshold)
+    figure = spec.draw(read_image(path), detections, classes, score_threshold=score_threshold)
     save_figure(figure, drawing, DRAWING)

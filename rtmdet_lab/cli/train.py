@@ -133,7 +133,7 @@ def resumed_config(args: argparse.Namespace) -> Any:
 def given_settings(args: argparse.Namespace, base: Any = None) -> dict[str, Any]:
     """Returns the settings that the options name; a new run gets a model and a seed in any case."""
     from rtmdet_lab.config.presets import parse_model_name
-    from rtmdet_lab.data.layout import find_data
+    from rtmdet_lab.tasks.factory import find_data
 
     settings: dict[str, Any] = {}
     task = base.task if base is not None else None

@@ -159,7 +159,7 @@ class DotaDataset:
         DataError: nothing usable, or bad lines or files with ``on_bad`` "refuse".
     """
 
-    rotated = True  # boxes are (G, 5)
+    category_ids = ()  # label files have none
 
     def __init__(
         self,

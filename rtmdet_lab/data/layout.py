@@ -48,8 +48,3 @@ def find_dota(folder: Path) -> dict[str, str]:
             )
         settings[f"data.{split}_images"], settings[f"data.{split}_annotations"] = str(images), str(labels)
     return settings
-
-
-def find_data(folder: Path, task: str) -> dict[str, str]:
-    """Returns the four ``data.*`` settings of a folder for a task: DOTA's layout for "rotated", COCO's for the others."""
-    return find_dota(folder) if task == "rotated" else find_coco(folder)

@@ -20,9 +20,9 @@ from rtmdet_lab.data.loaders import Batch, PipelineDataset, Source, TestSampler,
 from rtmdet_lab.engine.console import OnlyNotes, Reporter
 from rtmdet_lab.engine.memory import explain_memory, validation_advice
 from rtmdet_lab.tasks.base import Evaluator, Task
+from rtmdet_lab.tasks.factory import spec_of
 from rtmdet_lab.tasks.test_time import detect, has_views
 from rtmdet_lab.transforms.normalize import normalize
-from rtmdet_lab.transforms.pipelines import test_pipeline
 
 
 def make_val_loader(source: Source, config: ExperimentConfig, device: torch.device) -> DataLoader:
@@ -32,7 +32,7 @@ def make_val_loader(source: Source, config: ExperimentConfig, device: torch.devi
     """
     test, workers = config.test, config.train.workers
     views = has_views(test)
-    pipeline = v2.Identity() if views else test_pipeline(test.input_size)
+    pipeline = v2.Identity() if views else spec_of(config.task).test_pipeline(test.input_size)
     dataset = PipelineDataset(source, pipeline, training=False, on_bad=config.data.on_bad)
     sampler = TestSampler(len(source), 1 if views else test.batch_size, rank(), world_size())
     if test.tile is not None:

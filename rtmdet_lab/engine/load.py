@@ -16,11 +16,10 @@ from rtmdet_lab.config.settings import MOST_CLASSES, ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, did_you_mean
 from rtmdet_lab.models.agreement import listed
 from rtmdet_lab.models.checkpoints import Checkpoint, load_checkpoint, locate, read_checkpoint
-from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.download import public_name
 from rtmdet_lab.models.knowledge import Knowledge, own_config
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.tasks.factory import build_task
+from rtmdet_lab.tasks.factory import build_network, build_task
 
 
 def task_from_checkpoint(
@@ -133,7 +132,7 @@ def _num_classes(checkpoint: Checkpoint, path: Path) -> int:
 def _check_size(path: Path, checkpoint: Checkpoint, config: ExperimentConfig) -> None:
     """Raises CheckpointError where a file's settings ask for a network far larger than the weights it holds."""
     with torch.device("meta"):  # takes no memory
-        needed = sum(weight.numel() for weight in RTMDet(config.model, config.task).parameters())
+        needed = sum(weight.numel() for weight in build_network(config.task, config.model).parameters())
     held = sum(tensor.numel() for tensor in checkpoint.tensors.values())
     if needed > 2 * held:
         raise CheckpointError(

@@ -89,6 +89,21 @@ class CocoEvaluator:
             numbers |= {f"box_{name}": boxes[name] for name in ("AP", "AP50", "AP75")}
         return numbers
 
+    def metrics(self) -> dict[str, float]:
+        """Returns what a record keeps: the summary."""
+        return self.summary()
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Returns the 12 numbers of boxes, and of masks where these are scored: ``{"bbox": {"AP": ...}, "segm": ...}``."""
+        return {kind: self.summary(kind) for kind in dict.fromkeys(("bbox", self.kind))}
+
+    def file_results(self, category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
+        """Returns COCO results with the categories of an annotation file; those of classes it does not have are left out."""
+        return with_file_ids(self.results, category_ids)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
     def per_class(self) -> list[dict[str, Any]]:
         """Returns one row per class: name, AP, AP50, AR100 and the number of objects that count."""
         scored = self._coco_eval()
@@ -133,6 +148,15 @@ class CocoEvaluator:
     def _truth(self) -> dict[str, Any]:
         categories = [{"id": number, "name": name} for number, name in self._ids_and_names().items()]
         return {"images": self.images, "annotations": self.annotations, "categories": categories, "info": {}}
+
+
+def with_file_ids(results: list[dict[str, Any]], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
+    """Returns COCO results whose categories are those of the annotation file instead of label + 1.
+
+    Those of classes that the file does not have are left out.
+    """
+    ids = dict(enumerate(category_ids, start=1))
+    return [dict(one, category_id=ids[one["category_id"]]) for one in results if ids[one["category_id"]] is not None]
 
 
 def evaluate_coco(

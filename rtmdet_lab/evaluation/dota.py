@@ -158,6 +158,21 @@ class DotaEvaluator:
         values |= {"AP50": mean_of_known(ap[0]), "AP75": mean_of_known(ap[5])}
         return {name: -1.0 if np.isnan(value) else value for name, value in values.items()}
 
+    def metrics(self) -> dict[str, float]:
+        """Returns what a record keeps: the summary, and AP50 as HRSC2016 is reported, too (``area_AP50``)."""
+        return {**self.summary(), "area_AP50": self.summary(use_07_metric=False)["AP50"]}
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Returns the numbers as DOTA defines precision (VOC 2007), and by the area under the curve (VOC 2012)."""
+        return {"rotated": self.summary(), "rotated_area": self.summary(use_07_metric=False)}
+
+    def file_results(self, category_ids: Sequence[int | None] = ()) -> list[dict[str, Any]]:
+        """Returns the detections as they go into a file, classes by name."""
+        return [one for of_image in self.results.values() for one in of_image]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
     def per_class(self) -> list[dict[str, Any]]:
         """Returns one row per class: name, AP, AP50, AP75 and the number of objects that count; NaN without objects."""
         ap, objects = self._average_precision(), self.matches().objects

@@ -30,6 +30,7 @@ from rtmdet_lab.engine.step import TrainStep
 from rtmdet_lab.experiment.forecast import GIB, first_samples, free_memory, fullest, measure
 from rtmdet_lab.experiment.run import choose_device, open_data, prepare, with_classes
 from rtmdet_lab.tasks.base import Task
+from rtmdet_lab.tasks.factory import spec_of
 from rtmdet_lab.transforms.base import Sample
 from rtmdet_lab.transforms.normalize import normalize
 
@@ -144,10 +145,7 @@ def short_recipe(config: ExperimentConfig, images: int, side: int) -> list[str]:
     batch = min(config.train.batch_size, 8)
     epochs = min(max(round(2000 * batch / images), 10), 100)
     settings = [f"train.epochs={epochs}", f"train.batch_size={batch}", "train.lr=0.002"]
-    if config.task != "rotated":
-        settings += [f"train.weak_epochs={epochs}", "'augment.resize_range=[0.8,1.25]'"]
-    if config.task == "detection":
-        settings += ["model.exp_on_reg=true"]
+    settings += spec_of(config.task).short_settings(epochs)
     size = min(-(-side // 32) * 32, config.augment.input_size)
     return settings + ([f"augment.input_size={size}"] if size < config.augment.input_size else [])
 

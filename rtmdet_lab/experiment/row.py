@@ -14,7 +14,6 @@ from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.files import require_writable
 from rtmdet_lab.core.locking import locked
-from rtmdet_lab.data.layout import find_data, find_dota
 from rtmdet_lab.engine.console import Reporter
 from rtmdet_lab.engine.memory import explain_memory, training_advice
 from rtmdet_lab.experiment.old_names import takes_old_names
@@ -23,7 +22,7 @@ from rtmdet_lab.experiment.run import open_data, run, with_classes
 from rtmdet_lab.experiment.scale import Scale, check_scale
 from rtmdet_lab.experiment.table import Table
 from rtmdet_lab.experiment.verify import check_effective
-from rtmdet_lab.synthetic import AERIAL_CLASSES, generate_aerial, generate_scenes
+from rtmdet_lab.tasks.factory import find_data, spec_of
 
 
 @takes_old_names(item="table", budget="scale")
@@ -127,10 +126,6 @@ def prepare_data(scale: Scale, task: str, folder: str | Path) -> dict[str, Any]:
     if scale.data is None:
         return find_data(folder, task)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draw = generate_aerial if task == "rotated" else generate_scenes
     # Files that appear show that who draws is at work.
     with locked(Path(f"{folder}.lock"), f"drawing {folder}", lambda: sum(1 for _ in folder.rglob("*"))):
-        paths = draw(folder, **scale.data, progress=False)
-    if task == "rotated":
-        return {**find_dota(folder), "data.classes": AERIAL_CLASSES}
-    return {f"data.{name}": str(path) for name, path in paths.items()}
+        return dict(spec_of(task).generate(folder, **scale.data, progress=False))

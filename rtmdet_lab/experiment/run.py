@@ -20,8 +20,6 @@ from rtmdet_lab.core.distributed import local_rank, rank, world_size
 from rtmdet_lab.core.errors import DataError, SettingError, did_you_mean
 from rtmdet_lab.core.files import write_json
 from rtmdet_lab.data.check import require_readable
-from rtmdet_lab.data.coco import CocoDataset
-from rtmdet_lab.data.dota import DotaDataset
 from rtmdet_lab.data.images import local_path
 from rtmdet_lab.engine.console import Reporter, Silent, choose_reporter
 from rtmdet_lab.engine.evaluate import evaluate
@@ -34,39 +32,26 @@ from rtmdet_lab.experiment.record import RunRecord, environment, peak_memory_mb,
 from rtmdet_lab.models.agreement import shortened
 from rtmdet_lab.models.checkpoints import LoadReport, load_checkpoint
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.tasks.factory import build_task
+from rtmdet_lab.tasks.factory import build_task, spec_of
 
 PREDICTIONS_NAME = "predictions.json"
 Config = TypeVar("Config", bound=ExperimentConfig)
 
 
-def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset] | tuple[DotaDataset, DotaDataset]:
-    """Returns the training and the validation set a config names; for the rotated task annotations are label folders.
+def open_data(config: ExperimentConfig) -> tuple[Any, Any]:
+    """Returns the training and the validation set a config names, in the format of its task.
 
     Raises:
         DataError: paths missing in the config, or files that cannot be used.
     """
-    data = config.data
-    for name in ("train_images", "train_annotations", "val_images", "val_annotations"):
+    data, spec = config.data, spec_of(config.task)
+    for name in spec.data.needs:
         if not getattr(data, name):
             raise DataError(
                 f"data.{name} is not set: name your own data, or make some with `rtmdet-lab data generate FOLDER`"
             )
         local_path(getattr(data, name))
-    if config.task == "rotated":
-        common = {"skip_empty": data.skip_empty, "on_bad": data.on_bad}
-        train = DotaDataset(data.train_images, data.train_annotations, data.classes, training=True, **common)
-    else:
-        train = CocoDataset(
-            data.train_images,
-            data.train_annotations,
-            data.classes,
-            training=True,
-            skip_empty=data.skip_empty,
-            min_image_size=data.min_image_size,
-            on_bad=data.on_bad,
-            outlines=config.task == "instance",
-        )
+    train = spec.data.open_train(data, spec.masks)
     # Labels must mean the same in both files, so the validation set takes its classes from the training set.
     val = _open_scored(config.task, data.val_images, data.val_annotations, train.classes, data.on_bad)
     _tell_absent(val, train.class_counts(), "the training set")
@@ -75,7 +60,7 @@ def open_data(config: ExperimentConfig) -> tuple[CocoDataset, CocoDataset] | tup
 
 
 def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_bad: str = "refuse") -> Any:
-    """Returns the set ``task`` is scored on, with the task's classes: a COCO file, or a folder of DOTA label files.
+    """Returns the set ``task`` is scored on, with the task's classes.
 
     Classes that only one of the two knows are told.
 
@@ -96,10 +81,8 @@ def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_
 
 def _open_scored(task: str, images: str | Path, annotations: str | Path, classes: Sequence[str], on_bad: str) -> Any:
     images, annotations = local_path(images), local_path(annotations)
-    if task == "rotated":
-        return DotaDataset(images, annotations, classes, on_bad=on_bad, of_another_set=True)
-    outlines = task == "instance"
-    return CocoDataset(images, annotations, classes, on_bad=on_bad, outlines=outlines, of_another_set=True)
+    spec = spec_of(task)
+    return spec.data.open_scored(images, annotations, classes, on_bad, spec.masks)
 
 
 def _tell_absent(val: Any, learned: Mapping[str, int] | None, where: str) -> None:
@@ -132,17 +115,6 @@ def _tell_others(val: Any, where: str, passed_over: Collection[str] = (), on_bad
             f"{shortened(counts)}",
             stacklevel=3,
         )
-
-
-def scores_by_kind(task: Task, evaluator: Any) -> dict[str, dict[str, float]]:
-    """Returns an evaluator's numbers by what was scored: "bbox", "segm" or "rotated".
-
-    Rotated boxes have them twice: "rotated" as DOTA defines precision (VOC 2007) and "rotated_area" by the area under the
-    curve (VOC 2012), which HRSC2016 is reported with, too.
-    """
-    if task.name == "rotated":
-        return {"rotated": evaluator.summary(), "rotated_area": evaluator.summary(use_07_metric=False)}
-    return {kind: evaluator.summary(kind) for kind in (("bbox", "segm") if task.name == "instance" else ("bbox",))}
 
 
 def annotations_print(annotations: str | Path) -> str:
@@ -241,20 +213,14 @@ def _run_here(
         norm_eval=report is not None and report.folded_norm,
     )
     evaluator = evaluate(task, val, device=chosen, reporter=Silent())  # the training has told which images it skipped
-    if task.name == "rotated":
-        results = [one for found in evaluator.results.values() for one in found]
-    else:
-        results = with_file_ids(evaluator.results, val.category_ids)
+    results = evaluator.file_results(val.category_ids)
     if rank() == 0:
         write_json(out_dir / PREDICTIONS_NAME, results)
     complexity = measure_complexity(task.model, task.config.test.input_size)
-    metrics = evaluator.summary()
-    if task.name == "rotated":  # HRSC2016 is reported both ways
-        metrics["area_AP50"] = evaluator.summary(use_07_metric=False)["AP50"]
     record = RunRecord(
         model=model_name(task.name, task.config.model.size),
         config=to_dict(task.config),
-        metrics=metrics,
+        metrics=evaluator.metrics(),
         per_class=evaluator.per_class(),
         data={
             "train": train.title,
@@ -277,15 +243,6 @@ def _run_here(
     if rank() == 0:
         record.write(out_dir)
     return record
-
-
-def with_file_ids(results: list[dict[str, Any]], category_ids: Sequence[int | None]) -> list[dict[str, Any]]:
-    """Returns COCO results whose categories are those of the annotation file instead of label + 1.
-
-    Those of classes that the file does not have are left out.
-    """
-    ids = dict(enumerate(category_ids, start=1))
-    return [dict(one, category_id=ids[one["category_id"]]) for one in results if ids[one["category_id"]] is not None]
 
 
 def choose_device(name: str = "auto") -> torch.device:

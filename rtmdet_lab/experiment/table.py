@@ -27,6 +27,7 @@ from rtmdet_lab.core.shipped import shipped_folder
 from rtmdet_lab.experiment.old_names import OLD_NAMES, takes_old_names
 from rtmdet_lab.experiment.scale import SCALES, Scale, ScaleName
 from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.tasks.factory import build_network
 
 EXPERIMENTS_FOLDER = shipped_folder("experiments")
 # Scores beside AP, by their name in a record, and what a table calls them.
@@ -271,7 +272,7 @@ def _network(config: ResolvedConfig) -> RTMDet:
     import torch
 
     with torch.device("meta"):  # nothing is drawn and no memory used
-        return RTMDet(config.model, config.task)
+        return build_network(config.task, config.model)
 
 
 def _verdict(name: str, published: str, measured: float, note: str) -> str:

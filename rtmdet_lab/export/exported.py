@@ -20,11 +20,10 @@ from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.config.settings import TestConfig
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
-from rtmdet_lab.export.network import RAW_OUTPUTS
 from rtmdet_lab.export.runner import read
 from rtmdet_lab.export.written import was_written_here
 from rtmdet_lab.geometry.priors import point_grid
-from rtmdet_lab.tasks.factory import decode_for
+from rtmdet_lab.tasks.factory import decode_for, spec_of
 
 METADATA = "rtmdet_lab"  # key of the description, JSON, inside every exported file
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -153,7 +152,7 @@ def by_torch(module: Callable[[Tensor], tuple[Tensor, ...]], task: str) -> Run:
 
     @torch.inference_mode()
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(RAW_OUTPUTS[task], (one.numpy() for one in module(torch.from_numpy(images))), strict=True))
+        return dict(zip(spec_of(task).raw_outputs, (one.numpy() for one in module(torch.from_numpy(images))), strict=True))
 
     return run
 

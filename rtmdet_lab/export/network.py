@@ -5,25 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.config.settings import TaskName
-from rtmdet_lab.geometry.priors import decode_distances, decode_rotated, level_points
 from rtmdet_lab.layers.fuse import fuse
 from rtmdet_lab.models.detector import RTMDet
-from rtmdet_lab.models.head import flatten_levels
 from rtmdet_lab.transforms.normalize import MEAN_BGR, STD_BGR
 
 INPUT = "images"
 TRACED_SIZE = (2, 3, 96, 128)  # B, 3, H, W, all different: what is equal by chance would be exported as equal
-RAW_OUTPUTS: dict[TaskName, tuple[str, ...]] = {
-    "detection": ("logits", "boxes"),
-    "instance": ("logits", "boxes", "kernels", "mask_features"),
-    "rotated": ("logits", "boxes"),
-}
 
 
 class ExportNetwork(nn.Module):
-    """(B, 3, H, W) uint8 RGB to the raw dense heads, as named in ``RAW_OUTPUTS``; always in eval mode.
+    """(B, 3, H, W) uint8 RGB to the raw dense heads, as its task names them (``TaskSpec.raw_outputs``); always in eval mode.
 
     Outputs are float32: logits (B, P, C), before the sigmoid; boxes (B, P, 4 or 5), decoded, pixels of the input; for
     masks kernels (B, P, 169) and mask_features (B, 8, H/8, W/8).
@@ -45,21 +37,7 @@ class ExportNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = images.float() - self.mean
-        features = self.model.neck(self.model.backbone(pixels.half() if self.half_precision else pixels))
-        head = self.model.bbox_head
-        logits, distances, *others = head.predict_levels(features)
-        # Level by level: checks of lengths, as `Priors` makes them, would tie the exported graph to one size.
-        boxes = []
-        for level, (side, stride) in enumerate(zip(distances, STRIDES, strict=True)):
-            points = level_points(side.shape[2], side.shape[3], stride)
-            if self.task == "rotated":
-                boxes.append(decode_rotated(points, flatten_levels([side]), flatten_levels([others[0][level]])[..., 0]))
-            else:
-                boxes.append(decode_distances(points, flatten_levels([side])))
-        raw = [flatten_levels(logits).float(), torch.cat(boxes, dim=1)]
-        if self.task == "instance":
-            raw += [flatten_levels(others[0]).float(), head.mask_head(features).float()]
-        return tuple(raw)
+        return self.model.raw(pixels.half() if self.half_precision else pixels)
 
 
 @torch.no_grad()

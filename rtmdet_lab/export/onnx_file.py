@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.config.settings import TestConfig
 from rtmdet_lab.export.exported import METADATA
-from rtmdet_lab.export.network import INPUT, RAW_OUTPUTS, ExportNetwork, exported_program
-from rtmdet_lab.export.onnx_graph import FOUND_OUTPUTS, OPSET, POSTPROCESSING, postprocessing_graph
+from rtmdet_lab.export.network import INPUT, ExportNetwork, exported_program
+from rtmdet_lab.export.onnx_graph import OPSET, POSTPROCESSING, postprocessing_graph
+from rtmdet_lab.tasks.factory import spec_of
 
 if TYPE_CHECKING:
     import onnx
@@ -29,7 +30,7 @@ def raw_onnx(network: ExportNetwork) -> onnx.ModelProto:
     """Returns the network as ONNX: ``images`` (B, 3, H, W) uint8 RGB to the raw dense heads."""
     import torch
 
-    names = RAW_OUTPUTS[network.task]
+    names = spec_of(network.task).raw_outputs
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the exporter tells of steps it skips, which change nothing
     try:
@@ -49,7 +50,7 @@ def raw_onnx(network: ExportNetwork) -> onnx.ModelProto:
     model = program.model_proto
     del model.graph.value_info[:]  # shapes inside the network, as formulas that no runtime reads
     for value in (*model.graph.input, *model.graph.output):
-        for dimension, name in zip(value.type.tensor_type.shape.dim, _SHAPES[value.name], strict=True):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, _SHAPES.get(value.name, ("batch",)), strict=False):
             if isinstance(name, str):
                 dimension.dim_param = name
     return model
@@ -72,7 +73,7 @@ def with_postprocessing(raw: onnx.ModelProto, task: str, config: TestConfig) -> 
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param.endswith("B"):
                 dimension.dim_param = "batch"
-    assert tuple(one.name for one in model.graph.output) == FOUND_OUTPUTS[task]
+    assert tuple(one.name for one in model.graph.output) == spec_of(task).found_outputs
     onnx.checker.check_model(model)
     return model
 

@@ -14,16 +14,13 @@ import numpy as np
 
 from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.config.settings import TaskName, TestConfig
+from rtmdet_lab.tasks.factory import spec_of
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
 POSTPROCESSING = "found/"  # begins the name of every node behind the network
-FOUND_OUTPUTS: dict[TaskName, tuple[str, ...]] = {
-    "detection": ("dets", "labels"),
-    "instance": ("dets", "labels", "masks"),
-}
 
 CONSTANTS = """
     zero = Constant <value = int64 {0}> ()
@@ -204,10 +201,10 @@ def postprocessing_graph(task: TaskName, config: TestConfig) -> onnx.ModelProto:
     """Returns the graph from raw dense heads to detections; ``config`` must be resolved."""
     import onnx
 
-    instance = task == "instance"
+    masks = "masks" in spec_of(task).found_outputs
     inputs = "uint8[B, 3, H, W] images, float[B, P, C] logits, float[B, P, 4] boxes"
     outputs = "float[B, N, 5] dets, int64[B, N] labels"
-    if instance:
+    if masks:
         inputs += ", float[B, P, 169] kernels, float[B, 8, FH, FW] mask_features"
         outputs += ", float[B, N, FH, FW] masks"
     body = [
@@ -222,7 +219,7 @@ def postprocessing_graph(task: TaskName, config: TestConfig) -> onnx.ModelProto:
         "    passed = Concat <axis = 1> (passed0, passed1, passed2)",
         CLIPPED,
         CHOSEN.replace("MAX_PER_IMAGE", str(config.max_per_image)),
-        MASKS if instance else "",
+        MASKS if masks else "",
     ]
     text = f'<ir_version: 9, opset_import: ["": {OPSET}]>\npost ({inputs}) => ({outputs}) {{{"".join(body)}}}'
     model = onnx.parser.parse_model(text)

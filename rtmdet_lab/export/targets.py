@@ -22,12 +22,12 @@ from rtmdet_lab.export import runner
 from rtmdet_lab.export.exported import METADATA, require
 from rtmdet_lab.export.network import ExportNetwork, example_images, exported_program
 from rtmdet_lab.export.onnx_file import describe, raw_onnx, with_postprocessing
-from rtmdet_lab.export.onnx_graph import FOUND_OUTPUTS
 from rtmdet_lab.export.openvino_file import convert_onnx, detections_openvino
 from rtmdet_lab.export.quantize import quantize_onnx, quantize_openvino
 from rtmdet_lab.export.tensorrt_file import build_engine
 from rtmdet_lab.export.written import remember
 from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.tasks.factory import spec_of
 
 if TYPE_CHECKING:
     import onnx
@@ -87,7 +87,7 @@ def make_plan(
     if precision not in PRECISIONS[target]:
         able = ", ".join(name for name, known in PRECISIONS.items() if precision in known)
         raise SettingError(f"target {target} cannot be exported in {precision}: choose one of {able or 'fp32, fp16, int8'}")
-    possible = target in WITH_NMS and task in FOUND_OUTPUTS
+    possible = target in WITH_NMS and spec_of(task).found_outputs is not None
     if output == "detections" and target not in WITH_NMS:
         raise SettingError(
             f"target {target} holds the network without NMS: choose --output raw, or one of {', '.join(WITH_NMS)}"

@@ -8,7 +8,7 @@ A shared tensor appears in the state dict once per level, under several keys, ex
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.config.resolved import ResolvedModel
 from rtmdet_lab.core.structures import DensePredictions
-from rtmdet_lab.geometry.priors import decode_distances, point_grid
+from rtmdet_lab.geometry.priors import decode_distances, level_points, point_grid
 from rtmdet_lab.layers.conv import ConvBNAct, conv3x3
 
 CLASS_PRIOR = 0.01  # initial probability of any class at any point
@@ -41,6 +41,15 @@ class RTMDetHead(nn.Module):
         boxes = decode_distances(priors.points, flatten_levels(distances))
         return DensePredictions(flatten_levels(logits), boxes, priors)
 
+    def raw(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Returns logits (B, P, C), before the sigmoid, and boxes (B, P, 4), decoded, as :meth:`forward` does, in float32.
+
+        Level by level: checks of lengths, as ``Priors`` makes them, would tie an exported graph to one size.
+        """
+        logits, distances = self.predict_levels(features)
+        boxes = [decode_distances(points, flatten_levels([x])) for points, x in with_points(distances)]
+        return flatten_levels(logits).float(), torch.cat(boxes, dim=1)
+
     def predict_levels(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Returns, per level, logits (B, C, h, w) and distances left, top, right, bottom in pixels (B, 4, h, w).
 
@@ -52,6 +61,12 @@ class RTMDetHead(nn.Module):
             raw = self.rtm_reg[level](self.reg_convs[level](x)).float()
             distances.append((raw.exp() if self.exp_on_reg else raw) * stride)
         return logits, distances
+
+
+def with_points(maps: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the points (h * w, 2) of each level with its map."""
+    for x, stride in zip(maps, STRIDES, strict=True):
+        yield level_points(x.shape[2], x.shape[3], stride), x
 
 
 def flatten_levels(maps: Sequence[Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.geometry.priors import decode_distances, point_grid
 from rtmdet_lab.layers.conv import ConvBNAct
 from rtmdet_lab.layers.dynamic_masks import NUM_PARAMETERS, PROTOTYPES
-from rtmdet_lab.models.head import flatten_levels, init_head, make_predictors, make_towers
+from rtmdet_lab.models.head import flatten_levels, init_head, make_predictors, make_towers, with_points
 
 
 class RTMDetInsHead(nn.Module):
@@ -51,6 +51,13 @@ class RTMDetInsHead(nn.Module):
         return DensePredictions(
             flatten_levels(logits), boxes, priors, kernels=flatten_levels(kernels), mask_features=self.mask_head(features)
         )
+
+    def raw(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Returns logits (B, P, C), boxes (B, P, 4), kernels (B, P, 169) and mask features (B, 8, h, w), float32."""
+        logits, distances, kernels = self.predict_levels(features)
+        boxes = [decode_distances(points, flatten_levels([x])) for points, x in with_points(distances)]
+        masks = flatten_levels(kernels).float(), self.mask_head(features).float()
+        return flatten_levels(logits).float(), torch.cat(boxes, dim=1), *masks
 
     def predict_levels(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Returns, per level, logits (B, C, h, w), distances in pixels (B, 4, h, w) and kernels (B, 169, h, w).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from rtmdet_lab.config.settings import LossConfig
 from rtmdet_lab.core.distributed import mean_over_processes
 from rtmdet_lab.core.errors import UserError
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
+from rtmdet_lab.geometry.masks import encode_masks
 
 
 class NonFiniteOutputError(UserError, ArithmeticError):
@@ -94,3 +96,12 @@ def require_finite(predictions: DensePredictions, found: Sequence[Detections], m
             f"the network's output is NaN or infinite for image {named}: its weights are damaged or diverged (use others), "
             "or half precision is too narrow for them (use fp32)"
         )
+
+
+def detection_rows(detections: Detections, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns what goes into a file: boxes in pixels, masks as COCO's compressed run lengths."""
+    parts = [detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist()]
+    rows = [{"class": classes[label], "score": score, "box": box} for label, score, box in zip(*parts, strict=True)]
+    if detections.masks is not None:
+        rows = [{**row, "mask": mask} for row, mask in zip(rows, encode_masks(detections.masks), strict=True)]
+    return rows

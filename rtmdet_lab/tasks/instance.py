@@ -6,18 +6,24 @@ to the image. An object's center is its mask's center of mass. Everything else i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from torchvision.transforms import v2
 
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.factory import build_assigner
 from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.distributed import mean_over_processes
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
+from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.evaluation.coco import CocoEvaluator
 from rtmdet_lab.geometry.box_kind import UPRIGHT
 from rtmdet_lab.geometry.boxes import box_centers
@@ -25,9 +31,14 @@ from rtmdet_lab.geometry.masks import mask_centers
 from rtmdet_lab.layers.dynamic_masks import FEATURE_STRIDE, mask_logits
 from rtmdet_lab.losses.dice import dice_loss
 from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.models.instance_head import RTMDetInsHead
+from rtmdet_lab.tasks import detection
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import select_candidates, to_original
 from rtmdet_lab.tasks.detection import detection_losses
+from rtmdet_lab.tasks.phases import Phase, mild_settings, mixing_phases
+from rtmdet_lab.tasks.spec import PLAIN
+from rtmdet_lab.transforms.masks import FillOutlines
 
 MASK_STRIDE = 4  # pixels between the points where predicted and true masks are compared
 CHUNK = 32  # masks drawn at a time: what bounds the memory of a crowded image
@@ -49,7 +60,7 @@ def instance_task(config: ResolvedConfig) -> Task:
     return Task(
         name="instance",
         config=config,
-        model=RTMDet(config.model, "instance"),
+        model=instance_network(config.model),
         assigner=assigner,
         criterion=criterion,
         decode=decode,
@@ -165,3 +176,30 @@ def _resizing(cells: int, offset: float, scale: float, original: int | None) -> 
     start = round(offset)
     used = canvas[..., start : start + round(original * scale)]
     return used[0] if used.shape[-1] == original else F.interpolate(used, original, mode="linear", align_corners=False)[0]
+
+
+def instance_network(config: ModelConfig) -> RTMDet:
+    """Returns the untrained network."""
+    return RTMDet(config, "instance", RTMDetInsHead)
+
+
+def instance_phases(config: ResolvedConfig, source: Source) -> list[Phase]:
+    """Returns the stages of detection; objects come as polygons, and what is learned are pixels."""
+    phases = mixing_phases(config, source)
+    return [phase._replace(pipeline=v2.Compose([*phase.pipeline.transforms, FillOutlines()])) for phase in phases]
+
+
+SPEC = dataclasses.replace(
+    detection.SPEC,
+    facts=TASKS["instance"],
+    network=instance_network,
+    build=instance_task,
+    masks=True,
+    phases=instance_phases,
+    short_settings=mild_settings,
+    decode=decode_instances,
+    raw_outputs=("logits", "boxes", "kernels", "mask_features"),
+    found_outputs=("dets", "labels", "masks"),
+    matches=partial(detection.coco_matches, "segm"),
+    mirrors=(PLAIN,),  # masks of several views are not joined
+)

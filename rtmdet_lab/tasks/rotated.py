@@ -6,21 +6,34 @@ in the matching, in the box loss and in NMS. The angle has no loss of its own. E
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rtmdet_lab.assigners.base import BoxGeometry
 from rtmdet_lab.assigners.factory import build_assigner
+from rtmdet_lab.config.recipes import recipe_of
 from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
+from rtmdet_lab.config.settings import ModelConfig
+from rtmdet_lab.config.tasks import TASKS
+from rtmdet_lab.core.files import read_json
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta, Targets
-from rtmdet_lab.evaluation.dota import DotaEvaluator
+from rtmdet_lab.data.dota import DotaDataset
+from rtmdet_lab.data.formats import DOTA
+from rtmdet_lab.data.loaders import Source
+from rtmdet_lab.evaluation.dota import DotaEvaluator, write_submission
+from rtmdet_lab.evaluation.dota_files import from_rotated_results
+from rtmdet_lab.evaluation.matching import Matches
 from rtmdet_lab.geometry.box_kind import ROTATED
 from rtmdet_lab.geometry.rotated import resize_rboxes, to_le90
 from rtmdet_lab.losses.quality_focal import classification_loss
 from rtmdet_lab.losses.rotated import rotated_overlap_loss
 from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.models.rotated_head import RTMDetRotatedHead
+from rtmdet_lab.synthetic import AERIAL_CLASSES, generate_aerial
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
@@ -29,6 +42,10 @@ from rtmdet_lab.tasks.common import (
     matched_labels,
     select_candidates,
 )
+from rtmdet_lab.tasks.phases import TWO_STAGES, Phase, mixing_phases
+from rtmdet_lab.tasks.spec import PLAIN, TaskSpec
+from rtmdet_lab.transforms.pipelines import largest_side, plain_pipeline
+from rtmdet_lab.transforms.rotated import QUARTER_TURN_NAMES, RandomRotate
 
 GEOMETRY = BoxGeometry(iou=ROTATED.iou, inside=ROTATED.inside, centers=lambda targets: ROTATED.centers(targets.boxes))
 
@@ -58,7 +75,7 @@ def rotated_task(config: ResolvedConfig) -> Task:
     return Task(
         name="rotated",
         config=config,
-        model=RTMDet(config.model, "rotated"),
+        model=rotated_network(config.model),
         assigner=assigner,
         criterion=criterion,
         decode=decode,
@@ -86,3 +103,62 @@ def to_original_rotated(boxes: Tensor, meta: ImageMeta) -> Tensor:
     """Returns rotated boxes (N, 5) in original pixels; they may reach past the image, as objects at its border do."""
     moved = torch.cat([boxes[:, :2] - boxes.new_tensor(meta.offset), boxes[:, 2:]], dim=1)
     return resize_rboxes(moved, (1 / meta.scale[0], 1 / meta.scale[1]))
+
+
+def rotated_network(config: ModelConfig) -> RTMDet:
+    """Returns the untrained network."""
+    return RTMDet(config, "rotated", RTMDetRotatedHead)
+
+
+def rotated_phases(config: ResolvedConfig, source: Source) -> list[Phase]:
+    """Returns the single stage of the plain recipe, or the two of the mixing one (paper.md 3.7)."""
+    round_things = [source.classes.index(name) for name in QUARTER_TURN_NAMES if name in source.classes]
+    rotate = RandomRotate(config.augment.rotate_prob, round_things)
+    if recipe_of(config).single_stage:
+        return [Phase("plain", config.train.epochs, plain_pipeline(config.augment, rotate))]
+    return mixing_phases(config, source, rotate)
+
+
+def draw_aerial(folder: Path, **settings: Any) -> dict[str, Any]:
+    """Draws a DOTA set of aerial images, where it is not there yet, and returns its ``data.*`` settings."""
+    generate_aerial(folder, **settings)
+    return {**DOTA.find(folder), "data.classes": AERIAL_CLASSES}
+
+
+def rotated_matches(data: Mapping[str, Any], predictions: Path) -> Matches:
+    """Returns what the detections of a run match; ``data`` are its settings of that name.
+
+    Raises:
+        DataError: predictions or annotations are gone or do not fit each other.
+    """
+    truth = DotaDataset(data["val_images"], data["val_annotations"], data["classes"], on_bad=data["on_bad"])
+    evaluator = DotaEvaluator(truth.classes)
+    targets = [truth.truth(index) for index in range(len(truth))]
+    content = read_json(predictions, "results file")
+    evaluator.add(from_rotated_results(content, [target.meta.image_id for target in targets], truth.classes), targets)
+    return evaluator.matches()
+
+
+_MIXING = {**TWO_STAGES, "augment.rotated_recipe": "mixing"}
+
+SPEC = TaskSpec(
+    facts=TASKS["rotated"],
+    network=rotated_network,
+    build=rotated_task,
+    data=DOTA,
+    boxes=ROTATED,
+    masks=False,
+    phases=rotated_phases,
+    reading_side=lambda config: largest_side(config.augment, plain=recipe_of(config).single_stage),
+    generate=draw_aerial,
+    # The plain recipe resizes once, as published.
+    shown_stages={"plain": {"train.epochs": 2, "train.weak_epochs": 0}, "strong": _MIXING, "weak": _MIXING},
+    short_settings=lambda epochs: [],
+    decode=decode_rotated_boxes,
+    raw_outputs=("logits", "boxes"),
+    found_outputs=None,  # no runtime's NMS knows rotated boxes
+    matches=rotated_matches,
+    mirrors=(PLAIN, (True, False), (False, True), (True, True)),  # what is seen from above has no upper side
+    coco_results=False,
+    submission=write_submission,
+)

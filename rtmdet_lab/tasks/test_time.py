@@ -20,26 +20,21 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
 from rtmdet_lab.config.resolved import ResolvedTest
 from rtmdet_lab.config.settings import TaskName
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.data.tiles import Window, cut_window, lay_windows, merge_parts, window_size
 from rtmdet_lab.geometry.box_kind import kind_of
+from rtmdet_lab.tasks.factory import spec_of
+from rtmdet_lab.tasks.spec import PLAIN, Mirror
 from rtmdet_lab.transforms.base import to_array, to_image
 from rtmdet_lab.transforms.geometric import Pad, Resize
 
-Mirror = tuple[bool, bool]  # left to right, top to bottom
 Forward = Callable[[Tensor], DensePredictions]  # from (B, 3, H, W) uint8 RGB
 Decode = Callable[[DensePredictions, Sequence[ImageMeta]], list[Detections]]
 Progress = Callable[[int, int], None]
-
-PLAIN: Mirror = (False, False)
-# As training mirrors: what is seen from above has no upper side.
-MIRRORS: dict[TaskName, tuple[Mirror, ...]] = {
-    "detection": (PLAIN, (True, False)),
-    "rotated": (PLAIN, (True, False), (False, True), (True, True)),
-}
 
 
 class View(NamedTuple):
@@ -57,7 +52,7 @@ def has_views(config: ResolvedTest) -> bool:
 
 def lay_views(size: tuple[int, int], task: TaskName, config: ResolvedTest) -> list[View]:
     """Returns all looks at an image of ``size`` (height, width)."""
-    mirrors = MIRRORS[task] if config.tta_flip else (PLAIN,)
+    mirrors = spec_of(task).mirrors if config.tta_flip else (PLAIN,)
     views = []
     for scale in config.tta_scales or (1.0,):
         if config.tile is None:
@@ -75,15 +70,22 @@ def canvas_size(config: ResolvedTest) -> int:
     return -(-int(config.input_size * largest + 0.5) // 32) * 32
 
 
-def to_canvas(pixels: np.ndarray, meta: ImageMeta, view: View, canvas: int) -> tuple[np.ndarray, ImageMeta]:
+def to_canvas(
+    pixels: np.ndarray, meta: ImageMeta, view: View, canvas: int, fit: v2.Transform | None = None
+) -> tuple[np.ndarray, ImageMeta]:
     """Returns the network's input (canvas, canvas, 3) uint8 RGB, and how the pixels of the view's part got there.
 
     Args:
         pixels: the whole image, (H, W, 3) uint8 RGB.
+        fit: puts a whole image onto the canvas; None: it is fitted into the view's side and padded.
     """
     part = pixels if view.window is None else cut_window(pixels, view.window)
     meta = dataclasses.replace(meta, original_size=part.shape[:2])
-    image, target = Resize(view.side)(to_image(part), {"boxes": torch.zeros(0, 5), "meta": meta})
+    sample = to_image(part), {"boxes": torch.zeros(0, 5), "meta": meta}
+    if fit is not None:
+        image, target = fit(*sample)
+        return to_array(image), target["meta"]
+    image, target = Resize(view.side)(*sample)
     if any(view.mirror):
         code = -1 if all(view.mirror) else int(view.mirror[0])
         image = to_image(cv2.flip(to_array(image), code))
@@ -143,13 +145,14 @@ def _batches(
 ) -> Iterator[tuple[list[tuple[_Looked, View, ImageMeta]], Tensor]]:
     """Yields what is looked at and the pixels of it, (B, 3, H, W) uint8 RGB; a batch may hold several images' views."""
     canvas = canvas_size(config)
+    fit = None if has_views(config) else spec_of(task).test_pipeline(canvas)
     entries, rows = [], []
     for image, meta in samples:
         pixels = to_array(image)
         views = lay_views(pixels.shape[:2], task, config)
         waiting.append(looked := _Looked(meta, len(views)))
         for view in views:
-            row, shown = to_canvas(pixels, meta, view, canvas)
+            row, shown = to_canvas(pixels, meta, view, canvas, fit)
             entries.append((looked, view, shown))
             rows.append(row)
             if len(rows) == config.batch_size:

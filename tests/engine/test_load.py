@@ -15,7 +15,7 @@ from rtmdet_lab.config.overrides import to_dict
 from rtmdet_lab.core.errors import CheckpointError, UnknownNameError, UserError
 from rtmdet_lab.engine.load import task_from_checkpoint
 from rtmdet_lab.models.checkpoints import save_weights
-from rtmdet_lab.models.detector import create_model
+from rtmdet_lab.tasks.factory import create_model
 
 
 @pytest.fixture(scope="module")

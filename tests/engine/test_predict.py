@@ -23,9 +23,8 @@ from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.engine import predict as predict_module
 from rtmdet_lab.engine.load import task_from_checkpoint
 from rtmdet_lab.engine.predict import image_paths, predict, prepare_inference
-from rtmdet_lab.models.detector import create_model
 from rtmdet_lab.tasks.common import NonFiniteOutputError
-from rtmdet_lab.tasks.factory import build_task
+from rtmdet_lab.tasks.factory import build_task, create_model
 from rtmdet_lab.transforms.base import to_image
 from rtmdet_lab.transforms.normalize import normalize
 

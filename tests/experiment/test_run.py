@@ -25,10 +25,10 @@ from made_sets import (
 from rtmdet_lab.config.overrides import from_dict, with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, DataError, SettingError, StorageError, UnknownNameError
-from rtmdet_lab.data.layout import find_data
 from rtmdet_lab.engine.evaluate import evaluate
 from rtmdet_lab.engine.load import task_from_checkpoint
 from rtmdet_lab.engine.predict import predict
+from rtmdet_lab.evaluation.coco import with_file_ids
 from rtmdet_lab.experiment.record import read_record
 from rtmdet_lab.experiment.run import (
     annotations_print,
@@ -37,12 +37,11 @@ from rtmdet_lab.experiment.run import (
     open_evaluation,
     prepare,
     run,
-    scores_by_kind,
     with_classes,
-    with_file_ids,
 )
 from rtmdet_lab.models.checkpoints import read_checkpoint
 from rtmdet_lab.synthetic import generate_aerial, generate_scenes
+from rtmdet_lab.tasks.factory import find_data
 
 SHORT = {"train.epochs": 1}  # and that one weak, where there are two stages
 
@@ -428,7 +427,7 @@ def test_other_tasks_run_from_generated_data_to_a_record_and_back(task, tmp_path
     trained = task_from_checkpoint(tmp_path / "run" / "best.safetensors")
     assert trained.name == task
     source = open_evaluation(trained, config.data.val_images, config.data.val_annotations)
-    scores = scores_by_kind(trained, evaluate(trained, source))
+    scores = evaluate(trained, source).scores()
     assert set(scores) == {"instance": {"bbox", "segm"}, "rotated": {"rotated", "rotated_area"}}[task]
     for name, value in scores["segm" if task == "instance" else "rotated"].items():
         assert value == pytest.approx(record.metrics[name], abs=1e-6)

@@ -25,10 +25,10 @@ from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.data.coco import CocoDataset
-from rtmdet_lab.data.layout import find_data
 from rtmdet_lab.data.loaders import Batch, PipelineDataset, TrainSampler, batches_of, make_loader
 from rtmdet_lab.engine.stages import plan_stages
 from rtmdet_lab.synthetic import generate_scenes
+from rtmdet_lab.tasks.factory import find_data
 
 FIRST = 1000  # caches are full, every code path was taken
 MOST_GROWTH = 0.03

@@ -12,8 +12,8 @@ from made_sets import assert_one_sentence
 from rtmdet_lab.config.overrides import to_dict
 from rtmdet_lab.core.errors import CheckpointError
 from rtmdet_lab.models.checkpoints import load_checkpoint, save_weights
-from rtmdet_lab.models.detector import create_model
 from rtmdet_lab.models.knowledge import knowledge_of
+from rtmdet_lab.tasks.factory import create_model
 
 pytestmark = pytest.mark.lengthy
 

@@ -16,7 +16,7 @@ from rtmdet_lab.core.errors import CheckpointError, StorageError, UnknownNameErr
 from rtmdet_lab.models import checkpoints
 from rtmdet_lab.models.backbone import CSPNeXtClassifier
 from rtmdet_lab.models.checkpoints import guess_size, load_checkpoint, locate, read_checkpoint, save_weights
-from rtmdet_lab.models.detector import create_model
+from rtmdet_lab.tasks.factory import create_model
 
 SHAPES = Path(__file__).parents[1] / "fixtures" / "state_dict_shapes.json"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from made_networks import SMALL, meta_model, noise, parameters_of, randomise_norms, small_model, weights_without_gradient
 
-from rtmdet_lab.models.detector import create_model
+from rtmdet_lab.tasks.factory import create_model
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 COUNTS = json.loads((FIXTURES / "parameter_counts.json").read_text())

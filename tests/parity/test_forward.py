@@ -12,8 +12,8 @@ from synthetic_weights import made_image, made_tensor, with_made_weights
 from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.geometry.priors import decode_rotated, point_grid
 from rtmdet_lab.layers.fuse import fuse
-from rtmdet_lab.models.detector import create_model
 from rtmdet_lab.models.head import flatten_levels
+from rtmdet_lab.tasks.factory import create_model
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOLERANCE = 2e-5  # absolute; relative for values over 1

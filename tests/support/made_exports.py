@@ -17,7 +17,8 @@ from rtmdet_lab.config.presets import model_name, resolve_test
 from rtmdet_lab.config.settings import TestConfig
 from rtmdet_lab.core.structures import ImageMeta
 from rtmdet_lab.export.targets import SUFFIXES, export_model, make_plan
-from rtmdet_lab.models.detector import RTMDet, create_model
+from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.tasks.factory import create_model
 from rtmdet_lab.tasks.test_time import View, to_canvas
 from rtmdet_lab.transforms.normalize import normalize
 

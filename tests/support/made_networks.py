@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from rtmdet_lab.models.detector import RTMDet, create_model
+from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.tasks.factory import create_model
 
 torch.set_num_threads(1)  # see made_samples
 

@@ -19,8 +19,7 @@ from rtmdet_lab.data.tile_split import split_dota
 from rtmdet_lab.data.tiles import Window, lay_windows, merge_windows
 from rtmdet_lab.engine.predict import predict
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, rboxes_to_quads, rotated_iou
-from rtmdet_lab.models.detector import create_model
-from rtmdet_lab.tasks.factory import decode_for
+from rtmdet_lab.tasks.factory import create_model, decode_for
 from rtmdet_lab.tasks.test_time import View, canvas_size, detect, from_canvas, has_views, lay_views, to_canvas
 from rtmdet_lab.transforms.base import to_image
 from rtmdet_lab.transforms.normalize import normalize

@@ -12,7 +12,7 @@ from rtmdet_lab.config.presets import resolved_from_dict
 from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.experiment.report.results import Results
 from rtmdet_lab.layers.fuse import fuse
-from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.tasks.factory import build_network
 
 ROUNDS = 5
 
@@ -29,7 +29,7 @@ def with_latency(results: Results, runs: int = 20, device: str | None = None) ->
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     keys = {row: _network(found[0].record.config) for row, found in results.collection.rows.items() if found}
-    networks = {key: fuse(RTMDet(key[1], key[0])) for key in dict.fromkeys(keys.values())}
+    networks = {key: fuse(build_network(*key[:2])) for key in dict.fromkeys(keys.values())}
     times: dict[tuple[str, ModelConfig, int], list[float]] = {key: [] for key in networks}
     setup = ""
     for _ in range(ROUNDS):

@@ -22,17 +22,12 @@ from rtmdet_lab.analysis.statistics import (
 )
 from rtmdet_lab.analysis.tradeoff import describe_peers
 from rtmdet_lab.core.errors import DataError, UserError
-from rtmdet_lab.core.files import read_json
-from rtmdet_lab.data.dota import DotaDataset
-from rtmdet_lab.evaluation.coco_files import read_results, read_truth
-from rtmdet_lab.evaluation.coco_scores import coco_pairs
-from rtmdet_lab.evaluation.dota import DotaEvaluator
-from rtmdet_lab.evaluation.dota_files import from_rotated_results
-from rtmdet_lab.evaluation.matching import Matches, match_images
+from rtmdet_lab.evaluation.matching import Matches
 from rtmdet_lab.experiment.record import RunRecord
 from rtmdet_lab.experiment.report.collect import Collection, FinishedRun, collect, describe_scale
 from rtmdet_lab.experiment.run import PREDICTIONS_NAME
 from rtmdet_lab.experiment.table import SCORES, Comparison, Table
+from rtmdet_lab.tasks.factory import spec_of
 
 DRAWS = 500
 # What a report says of a row beside its scores.
@@ -183,29 +178,11 @@ def load_matches(run: FinishedRun) -> Matches:
     Raises:
         DataError: predictions or annotations are gone or do not fit each other.
     """
-    config, predictions = run.record.config, run.folder / PREDICTIONS_NAME
-    data = config["data"]
-    if config["task"] == "rotated":
-        truth = DotaDataset(data["val_images"], data["val_annotations"], data["classes"], on_bad=data["on_bad"])
-        evaluator = DotaEvaluator(truth.classes)
-        targets = [truth.truth(index) for index in range(len(truth))]
-        results = from_rotated_results(
-            read_json(predictions, "results file"), [one.meta.image_id for one in targets], truth.classes
-        )
-        evaluator.add(results, targets)
-        return evaluator.matches()
-    kind = "segm" if config["task"] == "instance" else "bbox"
-    truth = read_truth(data["val_annotations"], (kind,))
-    names = {one["id"]: one["name"] for one in truth["categories"]}
-    if data["classes"] is not None:  # what was not learned does not count
-        kept = {one for one, name in names.items() if name in data["classes"]}
-        truth = {
-            **truth,
-            "categories": [one for one in truth["categories"] if one["id"] in kept],
-            "annotations": [one for one in truth["annotations"] if one["category_id"] in kept],
-        }
-    classes = [names[category] for category in sorted(one["id"] for one in truth["categories"])]
-    return match_images(coco_pairs(truth, read_results(predictions, truth, (kind,)), kind), classes, kind)
+    config = run.record.config
+    matches = spec_of(config["task"]).matches
+    if matches is None:
+        raise DataError(f"run {run.folder} is of the task {config['task']}, whose scores are not compared image by image")
+    return matches(config["data"], run.folder / PREDICTIONS_NAME)
 
 
 def as_json(results: Results) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from rtmdet_lab.config.resolved import ResolvedConfig, TestConfig
 from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.engine.evaluate import make_val_loader
-from rtmdet_lab.experiment.verify.stimuli import DrawnSource, sparse_predictions, turned
+from rtmdet_lab.experiment.verify.stimuli import DrawnSource, as_kind, sparse_predictions
 from rtmdet_lab.geometry.boxes import flip_boxes
-from rtmdet_lab.tasks.factory import decode_for
+from rtmdet_lab.tasks.factory import decode_for, spec_of
 from rtmdet_lab.tasks.test_time import PLAIN, canvas_size, detect, has_views, lay_views
 
 SHOWN = 64  # pixels of an image that masks are drawn for
@@ -112,7 +112,7 @@ def _merged(task: str, test: TestConfig, size: tuple[int, int], boxes: Tensor) -
                 found = boxes[place:] if number == corner[-1] else boxes[place : place + 1]
             if views[number].mirror == (True, False):
                 found = flip_boxes(found, meta.original_size[1])
-            shown = turned(found, 0.0) if task == "rotated" else found
+            shown = as_kind(spec_of(task).boxes, found, 0.0)
             scores = torch.linspace(SURE, LESS_SURE, len(found))
             parts.append(Detections(shown, scores, torch.zeros(len(found), dtype=torch.int64), meta=meta))
         return parts

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.core.structures import DensePredictions, ImageMeta, Targets
+from rtmdet_lab.geometry.box_kind import ROTATED, BoxKind
 from rtmdet_lab.geometry.polygons import Outlines
 from rtmdet_lab.geometry.priors import point_grid
+from rtmdet_lab.tasks.factory import spec_of
 from rtmdet_lab.transforms.base import Sample, as_boxes, to_image
 
 CLASSES = 3  # labels that are drawn
@@ -29,7 +31,7 @@ class DrawnSource:
     title = "images drawn to try settings on"
 
     def __init__(self, task: str, length: int, classes: Sequence[str]) -> None:
-        self.rotated, self.outlines = task == "rotated", task == "instance"
+        self.spec = spec_of(task)
         self.length, self.classes = length, tuple(classes)
 
     def __len__(self) -> int:
@@ -39,8 +41,8 @@ class DrawnSource:
         image, boxes, labels = _drawn(index % DISTINCT)
         size = image.shape[:2]
         target = {"labels": labels % max(len(self.classes), 1), "meta": ImageMeta(index, size, canvas_size=size)}
-        target["boxes"] = as_boxes(turned(boxes) if self.rotated else boxes, size)
-        if self.outlines:
+        target["boxes"] = as_boxes(as_kind(self.spec.boxes, boxes), size)
+        if self.spec.masks:
             corners = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in boxes.tolist()]
             target["outlines"] = Outlines.from_coco(corners)
         return to_image(image), target
@@ -65,6 +67,11 @@ def turned(boxes: Tensor, angle: float = 1 / 3) -> Tensor:
     return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, sides, torch.full_like(sides[..., :1], angle)], dim=-1)
 
 
+def as_kind(kind: BoxKind, boxes: Tensor, angle: float = 1 / 3) -> Tensor:
+    """Returns boxes x1 y1 x2 y2 as those of a kind, turned by ``angle`` where they can be."""
+    return turned(boxes, angle) if kind is ROTATED else boxes
+
+
 def drawn_targets(task: str, side: int, images: int = 2) -> list[Targets]:
     """Returns the ground truth of images of ``side`` pixels, objects of all sizes, some on top of others."""
     random, targets = torch.Generator().manual_seed(0), []
@@ -74,12 +81,12 @@ def drawn_targets(task: str, side: int, images: int = 2) -> list[Targets]:
         boxes = torch.cat([centers - sides / 2, centers + sides / 2], dim=1).clamp(0, side)
         labels = torch.randint(CLASSES, (OBJECTS,), generator=random)
         masks, mass = None, None
-        if task == "instance":
+        if spec_of(task).masks:
             x, y = (torch.arange(2, side, 4)[None, :, None], torch.arange(2, side, 4)[None, None])
             left, top, right, bottom = boxes[:, :, None, None].unbind(1)
             masks = (x >= top) & (x < bottom) & (y >= left) & (y < right)
             mass = (boxes[:, :2] + 2 * boxes[:, 2:]) / 3
-        shown = turned(boxes) if task == "rotated" else boxes
+        shown = as_kind(spec_of(task).boxes, boxes)
         targets.append(Targets(shown, labels, masks, mass, meta=ImageMeta(number, (side, side), canvas_size=(side, side))))
     return targets
 
@@ -87,16 +94,14 @@ def drawn_targets(task: str, side: int, images: int = 2) -> list[Targets]:
 def drawn_predictions(task: str, targets: Sequence[Targets], side: int) -> DensePredictions:
     """Returns what a network half trained might say of ``targets``: boxes near objects, classes often right."""
     random, priors = torch.Generator().manual_seed(1), point_grid([(side // one,) * 2 for one in STRIDES], STRIDES)
-    boxes, logits = [], []
+    boxes, logits, kind = [], [], spec_of(task).boxes
     for target in targets:
         noise = torch.rand(len(priors), len(target), generator=random)
-        middle = target.boxes[:, :2] if task == "rotated" else (target.boxes[:, :2] + target.boxes[:, 2:]) / 2
-        nearest = (torch.cdist(priors.points, middle) * (0.5 + noise)).argmin(dim=1)
+        nearest = (torch.cdist(priors.points, kind.centers(target.boxes)) * (0.5 + noise)).argmin(dim=1)
         near = target.boxes[nearest]
-        size = near[:, 2:4] if task == "rotated" else near[:, 2:] - near[:, :2]
-        jitter = 0.2 * size.repeat(1, 2) * torch.randn(len(priors), 4, generator=random)
+        jitter = 0.2 * kind.sides(near).repeat(1, 2) * torch.randn(len(priors), 4, generator=random)
         shifted = near[:, :4] + jitter
-        if task == "rotated":
+        if kind is ROTATED:
             shifted = torch.cat([shifted[:, :2], shifted[:, 2:].abs() + 1, near[:, 4:] + 0.1], dim=1)
         else:
             shifted = torch.cat([torch.minimum(*shifted.split(2, 1)), torch.maximum(*shifted.split(2, 1)) + 1], dim=1)
@@ -119,13 +124,12 @@ def sparse_predictions(task: str, side: int, classes: int, entries: Sequence[tup
     if entries:
         points, labels, scores = zip(*entries, strict=True)
         logits[0, list(points), list(labels)] = torch.tensor(scores, dtype=torch.float64).logit().float()
-    if task == "rotated":
-        shown = turned(shown, 0.0)
+    shown = as_kind(spec_of(task).boxes, shown, 0.0)
     return _with_masks(task, DensePredictions(logits, shown, priors), side)
 
 
 def _with_masks(task: str, predictions: DensePredictions, side: int) -> DensePredictions:
-    if task == "instance":
+    if spec_of(task).masks:
         random = torch.Generator().manual_seed(2)
         images, points = predictions.logits.shape[:2]
         predictions.kernels = torch.randn(images, points, 169, generator=random)

@@ -21,12 +21,8 @@ from rtmdet_lab.core.errors import UnknownNameError, did_you_mean
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.engine.stages import Stage, plan_stages
 from rtmdet_lab.notebook.panels.panel import Panel, View
+from rtmdet_lab.tasks.factory import spec_of
 from rtmdet_lab.viz.pipeline_trace import plot_step, plot_steps
-
-# Both stages exist in a run that has epochs of both.
-_SETTINGS = {"augment.one_resize": False, "train.epochs": 2, "train.weak_epochs": 1}
-# Of the rotated task: its plain recipe has one stage of its own, its mixing one the other two.
-_RECIPES = {"plain": {}, "strong": {"augment.rotated_recipe": "mixing"}, "weak": {"augment.rotated_recipe": "mixing"}}
 
 
 @dataclass
@@ -54,7 +50,7 @@ class AugmentationExplorer:
             raise UnknownNameError(
                 f"no data for the task {task!r}: {did_you_mean(task, self.sources)} there is {', '.join(self.sources)}"
             )
-        return ("plain", "strong", "weak") if task == "rotated" else ("strong", "weak")
+        return tuple(spec_of(task).shown_stages)
 
     def stage(self, task: str, stage: str) -> Stage:
         """Returns a published stage, its pipeline's steps one by one, and the set as it is read there.
@@ -65,11 +61,7 @@ class AugmentationExplorer:
         known = self.stages(task)
         if stage not in known:
             raise UnknownNameError(f"no stage {stage!r} of the task {task}: there are {', '.join(known)}")
-        recipe = _RECIPES[stage] if task == "rotated" else {}
-        alone = {"train.weak_epochs": 0} if stage == "plain" else {}
-        overrides = {"task": task, **_SETTINGS, **alone, **recipe, **self.settings}
-        if stage == "plain":
-            del overrides["augment.one_resize"]  # it resizes once, as published
+        overrides = {"task": task, **spec_of(task).shown_stages[stage], **self.settings}
         config = resolve(with_overrides(ExperimentConfig(), overrides))
         return next(one for one in plan_stages(config, self.sources[task]) if one.name == stage)
 

@@ -1,0 +1,58 @@
+"""The formats that data sets come in, apart from the tasks: how each is found in a folder, opened to learn and to score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtmdet_lab.config.settings import DataConfig
+from rtmdet_lab.data.coco import CocoDataset
+from rtmdet_lab.data.dota import DotaDataset
+from rtmdet_lab.data.layout import find_coco, find_dota
+
+BOTH_SPLITS = ("train_images", "train_annotations", "val_images", "val_annotations")
+
+
+@dataclass(frozen=True)
+class DataFormat:
+    """One format of data sets."""
+
+    name: str
+    needs: tuple[str, ...]  # settings of ``data`` that must be given
+    find: Callable[[Path], dict[str, str]]  # folder of a set in a usual layout -> its ``data.*`` settings
+    # settings, whether polygons are needed -> the training set
+    open_train: Callable[[DataConfig, bool], Any]
+    # images, annotations, classes of the training set or of weights, on_bad, whether masks are needed -> the set to score
+    open_scored: Callable[[Path, Path, Sequence[str], str, bool], Any]
+
+
+def _train_coco(data: DataConfig, polygons: bool) -> CocoDataset:
+    return CocoDataset(
+        data.train_images,
+        data.train_annotations,
+        data.classes,
+        training=True,
+        skip_empty=data.skip_empty,
+        min_image_size=data.min_image_size,
+        on_bad=data.on_bad,
+        outlines=polygons,
+    )
+
+
+def _scored_coco(images: Path, annotations: Path, classes: Sequence[str], on_bad: str, masks: bool) -> CocoDataset:
+    return CocoDataset(images, annotations, classes, on_bad=on_bad, outlines=masks, of_another_set=True)
+
+
+def _train_dota(data: DataConfig, polygons: bool) -> DotaDataset:
+    common = {"skip_empty": data.skip_empty, "on_bad": data.on_bad}
+    return DotaDataset(data.train_images, data.train_annotations, data.classes, training=True, **common)
+
+
+def _scored_dota(images: Path, annotations: Path, classes: Sequence[str], on_bad: str, masks: bool) -> DotaDataset:
+    return DotaDataset(images, annotations, classes, on_bad=on_bad, of_another_set=True)
+
+
+COCO = DataFormat("coco", BOTH_SPLITS, find_coco, _train_coco, _scored_coco)
+DOTA = DataFormat("dota", BOTH_SPLITS, find_dota, _train_dota, _scored_dota)
