@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rtmdet_lab.cli.common import add_json, print_table, write_result
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.escaping import for_terminal, say
+
+if TYPE_CHECKING:
+    from rtmdet_lab.data.formats import DataFormat
 
 _EXAMPLES = {
     "generate": """\
@@ -36,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "Draws a data set, the same for the same seed."
     generate = _action(actions, "generate", "draw a data set", text)
     generate.add_argument("folder", type=Path)
-    generate.add_argument("--kind", choices=("scenes", "aerial"), default="scenes", help="COCO scenes or DOTA aerial images")
+    generate.add_argument(
+        "--kind",
+        choices=sorted({facts.generated for facts in TASKS.values()}, reverse=True),
+        default="scenes",
+        help="COCO scenes or DOTA aerial images",
+    )
     generate.add_argument("--train", type=int, default=400, metavar="N", help="training images (400)")
     generate.add_argument("--val", type=int, default=100, metavar="N", help="validation images (100)")
     generate.add_argument("--size", type=int, metavar="PIXELS", help="side of an image (256; aerial 512)")
@@ -48,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "Reads every image and every annotation; exit code 1 if any is bad."
     check = _action(actions, "check", "look for damage", text)
     check.add_argument("images", type=Path, help="folder of the images")
-    check.add_argument("annotations", type=Path, help="COCO file, or folder of DOTA label files")
+    text = "COCO file, or folder of DOTA label files; left out where the folders of the images are the classes"
+    check.add_argument("annotations", type=Path, nargs="?", help=text)
     check.add_argument(
         "--masks", action="store_true", help="also the outlines of objects, as instance segmentation needs them"
     )
@@ -90,12 +101,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _generate(args: argparse.Namespace) -> int:
-    from rtmdet_lab import synthetic
+    from rtmdet_lab.tasks.factory import spec_of
 
-    make = {"scenes": synthetic.generate_scenes, "aerial": synthetic.generate_aerial}[args.kind]
+    make = next(spec_of(name).generator for name, facts in TASKS.items() if facts.generated == args.kind)
     chosen: dict[str, Any] = {} if args.size is None else {"size": args.size}
     if args.classes is not None:
-        if args.kind != "scenes":
+        if "classes" not in inspect.signature(make).parameters:
             raise SettingError(
                 f"--classes chooses among the forms of scenes and has no effect on --kind {args.kind}: leave it out"
             )
@@ -120,7 +131,9 @@ def _check(args: argparse.Namespace) -> int:
     from rtmdet_lab.data.check import check_coco, check_dota
 
     classes = None if args.classes is None else [name.strip() for name in args.classes.split(",")]
-    if args.annotations.is_dir():
+    if args.annotations is None:
+        report = _format_without_annotations(args.images).check(args.images, workers=args.workers)
+    elif args.annotations.is_dir():
         if args.masks:
             raise SettingError(f"--masks has no effect on the label files of {args.annotations}: leave it out")
         report = check_dota(args.images, args.annotations, workers=args.workers, classes=classes)
@@ -138,6 +151,15 @@ def _check(args: argparse.Namespace) -> int:
     say(_outcome(len(report["problems"]), len(report["doubts"])))
     write_result(args, report)
     return 1 if report["problems"] else 0
+
+
+def _format_without_annotations(images: Path) -> DataFormat:
+    from rtmdet_lab.tasks.factory import spec_of
+
+    for task in TASKS:
+        if spec_of(task).data.check is not None:
+            return spec_of(task).data
+    raise SettingError(f"the annotations of {images} are missing: name a COCO file or a folder of label files")
 
 
 def _outcome(problems: int, doubts: int) -> str:

@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", required=True, type=Path, metavar="FOLDER")
     parser.add_argument(
         "--annotations",
-        required=True,
         type=Path,
         metavar="FILE",
         help="COCO file; for rotated models the folder of the label files",

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     images = image_paths(args.images) if args.images is not None else []
     calibration: Any = ()
     if args.calibration is not None:
-        calibration = spread_canvases(args.calibration, args.calibration_images, task.config.test.input_size)
+        calibration = spread_canvases(args.calibration, args.calibration_images, task.config.test.input_size, task.name)
     files = export_model(task.model, plan, out, calibration, args.overwrite)
     side = task.config.test.input_size
     say(f"{plan.output} of {public_name(args.weights)} for {args.to}, {plan.precision}, input {side}:", *files)

@@ -51,11 +51,14 @@ def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 def refuse_secrets(config: ExperimentConfig) -> None:
     """Raises SettingError if a setting holds what may be secret: a run's records and weights carry its settings."""
-    if re.search(r":/+[^/]*@|:/.*[?#]", config.train.init_weights):
-        raise SettingError(
-            "train.init_weights is an address with a password or a query, which would stand in every record of the run: "
-            "download the file and name it"
-        )
+    train, model = config.train, config.model
+    sources = (("train.init_weights", train.init_weights), ("model.pretrained_backbone", model.pretrained_backbone))
+    for name, source in sources:
+        if isinstance(source, str) and re.search(r":/+[^/]*@|:/.*[?#]", source):
+            raise SettingError(
+                f"{name} is an address with a password or a query, which would stand in every record of the run: "
+                "download the file and name it"
+            )
 
 
 # Reading the hints, which are text, takes a hundred times as long as changing a setting.
@@ -107,7 +110,8 @@ def _checked(name: str, hint: Any, value: Any) -> Any:
         if value is None and type(None) in args:
             return None
         options = [arg for arg in args if arg is not type(None)]
-        return _checked(name, options[0], value)
+        is_text = isinstance(value, str) and value.lower() not in ("true", "false")  # a mistyped bool is no path
+        return _checked(name, str if is_text and str in options else options[0], value)
     if origin is Literal:
         if not isinstance(value, str) or value not in args:
             near = difflib.get_close_matches(str(value), [str(arg) for arg in args], n=1)

@@ -22,10 +22,12 @@ from rtmdet_lab.config.resolved import (
     filled,
 )
 from rtmdet_lab.config.settings import (
+    AssignerConfig,
     AugmentConfig,
     ExperimentConfig,
     LossConfig,
     ModelConfig,
+    NeckConfig,
     Sharing,
     Size,
     TaskName,
@@ -199,6 +201,8 @@ def resolve(config: ExperimentConfig) -> ResolvedConfig:
         if item.name not in facts.losses and getattr(config.loss, item.name) != item.default:
             tasks = " or ".join(name for name, other in TASKS.items() if item.name in other.losses)
             raise SettingError(f"loss.{item.name} belongs to the task {tasks}: leave it alone for {config.task}")
+    if not facts.dense and (config.assigner, config.model.neck) != (AssignerConfig(), NeckConfig()):
+        raise SettingError(f"assigner and model.neck have no part in the task {config.task}: leave their settings alone")
     values = dict(iter_settings(config))
     for name, (value, why) in facts.refused.items():
         if values[name] == value:

@@ -38,7 +38,7 @@ class ResolvedModel(ModelConfig):
     width: float = field(kw_only=True)
     depthwise: bool = field(kw_only=True)
     exp_on_reg: bool = field(kw_only=True)
-    pretrained_backbone: bool = field(kw_only=True)
+    pretrained_backbone: bool | str = field(kw_only=True)
     head: ResolvedHead = field(kw_only=True)
 
 

@@ -89,7 +89,8 @@ class ModelConfig:
     depthwise: bool | None = None  # depth-wise separable in place of every 3x3 convolution (published nano)
     exp_on_reg: bool | None = None  # distances = stride * exp(output) instead of stride * output
     # Start from the published ImageNet weights of this size. None: where published at the scale "paper", else not.
-    pretrained_backbone: bool | None = None
+    # A text: those of this weight file, such as a classification run of this size leaves.
+    pretrained_backbone: bool | str | None = None
     backbone: BackboneConfig = BackboneConfig()
     neck: NeckConfig = NeckConfig()
     head: HeadConfig = HeadConfig()

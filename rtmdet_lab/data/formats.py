@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ class DataFormat:
     # settings, whether polygons are needed -> the training set
     open_train: Callable[[DataConfig, bool], Any]
     # images, annotations, classes of the training set or of weights, on_bad, whether masks are needed -> the set to score
-    open_scored: Callable[[Path, Path, Sequence[str], str, bool], Any]
+    open_scored: Callable[[Path, Path | None, Sequence[str], str, bool], Any]
+    fingerprint: Callable[[Path, str], str]  # images, annotations -> what tells a set from another of equal title and counts
+    check: Callable[..., dict[str, Any]] | None = None  # images, workers -> see ``check_coco``; of sets without annotations
 
 
 def _train_coco(data: DataConfig, polygons: bool) -> CocoDataset:
@@ -54,5 +57,17 @@ def _scored_dota(images: Path, annotations: Path, classes: Sequence[str], on_bad
     return DotaDataset(images, annotations, classes, on_bad=on_bad, of_another_set=True)
 
 
-COCO = DataFormat("coco", BOTH_SPLITS, find_coco, _train_coco, _scored_coco)
-DOTA = DataFormat("dota", BOTH_SPLITS, find_dota, _train_dota, _scored_dota)
+def annotations_print(annotations: str | Path) -> str:
+    """Returns a fingerprint of an annotation file, or of all label files of a folder: titles and counts may be equal."""
+    path, digest = Path(annotations), hashlib.blake2b(digest_size=6)
+    for file in [path] if path.is_file() else sorted(path.rglob("*.txt")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _print_of(images: Path, annotations: str) -> str:
+    return annotations_print(annotations)
+
+
+COCO = DataFormat("coco", BOTH_SPLITS, find_coco, _train_coco, _scored_coco, _print_of)
+DOTA = DataFormat("dota", BOTH_SPLITS, find_dota, _train_dota, _scored_dota, _print_of)

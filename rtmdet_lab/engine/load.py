@@ -13,6 +13,7 @@ import torch
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.presets import model_name, parse_model_name
 from rtmdet_lab.config.settings import MOST_CLASSES, ExperimentConfig
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import CheckpointError, did_you_mean
 from rtmdet_lab.models.agreement import listed
 from rtmdet_lab.models.checkpoints import Checkpoint, load_checkpoint, locate, read_checkpoint
@@ -48,7 +49,7 @@ def task_from_checkpoint(
     checkpoint = read_checkpoint(path)
     knowledge = checkpoint.knowledge(source)
     config = _config_of(checkpoint, knowledge, public_name(source), model)
-    count = _num_classes(checkpoint, path)
+    count = _num_classes(checkpoint, path, TASKS[config.task].predictor)
     names = _names(path, checkpoint.classes, class_names, count)
     chosen = _chosen(path, names, classes)
     overrides = {"model.num_classes": count, "data.classes": list(names), "model.pretrained_backbone": False}
@@ -120,10 +121,10 @@ def _config_of(checkpoint: Checkpoint, knowledge: Knowledge, source: str, model:
     return with_overrides(ExperimentConfig(), {"task": task, "model.size": size, **told})
 
 
-def _num_classes(checkpoint: Checkpoint, path: Path) -> int:
-    predictor = checkpoint.tensors.get("bbox_head.rtm_cls.0.weight")
+def _num_classes(checkpoint: Checkpoint, path: Path, key: str) -> int:
+    predictor = checkpoint.tensors.get(key)
     if predictor is None or predictor.numel() == 0 or predictor.ndim == 0:  # without elements, any length costs nothing
-        raise CheckpointError(f"{path} has no class predictors (bbox_head.rtm_cls): it is not a detector")
+        raise CheckpointError(f"{path} has no class predictors ({key.removesuffix('.0.weight')}): it is not a detector")
     if len(predictor) > MOST_CLASSES:
         raise CheckpointError(f"{path} declares {len(predictor):,} classes, more than {MOST_CLASSES:,}: it is damaged")
     return len(predictor)

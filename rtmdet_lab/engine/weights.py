@@ -27,8 +27,9 @@ def starting_weights(config: ExperimentConfig) -> Start:
     """Returns where the first weights of a run come from; named weights take the place of a pretrained backbone."""
     if config.train.init_weights:
         return Start(config.train.init_weights, reset_predictors=config.train.reset_predictors)
-    if config.model.pretrained_backbone:
-        return Start(f"cspnext-{config.model.size}-imagenet", backbone_only=True)
+    backbone = config.model.pretrained_backbone
+    if backbone:
+        return Start(f"cspnext-{config.model.size}-imagenet" if backbone is True else backbone, backbone_only=True)
     return Start()
 
 

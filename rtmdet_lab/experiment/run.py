@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
@@ -59,7 +58,7 @@ def open_data(config: ExperimentConfig) -> tuple[Any, Any]:
     return train, val
 
 
-def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_bad: str = "refuse") -> Any:
+def open_evaluation(task: Task, images: str | Path, annotations: str | Path | None, on_bad: str = "refuse") -> Any:
     """Returns the set ``task`` is scored on, with the task's classes.
 
     Classes that only one of the two knows are told.
@@ -67,7 +66,9 @@ def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_
     Raises:
         DataError: files that cannot be used, or without any of the classes.
     """
-    classes = task.config.data.classes
+    classes, needs = task.config.data.classes, spec_of(task.name).data.needs
+    if annotations is None and "val_annotations" in needs:
+        raise DataError(f"the annotations of {images} are missing, which the task {task.name} is scored with: name them")
     try:
         source = _open_scored(task.name, images, annotations, classes, on_bad)
     except DataError as error:
@@ -80,7 +81,7 @@ def open_evaluation(task: Task, images: str | Path, annotations: str | Path, on_
 
 
 def _open_scored(task: str, images: str | Path, annotations: str | Path, classes: Sequence[str], on_bad: str) -> Any:
-    images, annotations = local_path(images), local_path(annotations)
+    images, annotations = local_path(images), local_path(annotations) if annotations else None
     spec = spec_of(task)
     return spec.data.open_scored(images, annotations, classes, on_bad, spec.masks)
 
@@ -117,14 +118,6 @@ def _tell_others(val: Any, where: str, passed_over: Collection[str] = (), on_bad
         )
 
 
-def annotations_print(annotations: str | Path) -> str:
-    """Returns a fingerprint of an annotation file, or of all label files of a folder: titles and counts may be equal."""
-    path, digest = Path(annotations), hashlib.blake2b(digest_size=6)
-    for file in [path] if path.is_file() else sorted(path.rglob("*.txt")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
 def with_classes(config: Config, classes: tuple[str, ...]) -> Config:
     """Returns the config with the data's classes: the network's class count follows from them, never the other way."""
     model = dataclasses.replace(config.model, num_classes=len(classes))
@@ -139,11 +132,17 @@ def prepare(config: ExperimentConfig, classes: tuple[str, ...]) -> tuple[Task, L
     start = starting_weights(config)
     if start.source:
         whole, reset = not start.backbone_only, start.reset_predictors
-        report = load_checkpoint(task.model, start.source, reset_predictors=reset, new_classes=whole)
+        part = "" if whole else "backbone."
+        report = load_checkpoint(task.model, start.source, reset_predictors=reset, new_classes=whole, part=part)
         if whole:
             report.require_complete()
-        elif any(key.startswith("backbone.") for key in report.missing):
-            raise SettingError("model.pretrained_backbone needs the published block, kernel size and depths")
+        elif any(key.startswith(part) for key in report.missing):
+            needed = (
+                "the published block, kernel size and depths"
+                if config.model.pretrained_backbone is True
+                else (f"weights of the same block, kernel size and depths, and {start.source} lacks some of this backbone's")
+            )
+            raise SettingError(f"model.pretrained_backbone needs {needed}")
     return task, report
 
 
@@ -196,6 +195,7 @@ def _run_here(
     reporter: Reporter,
     labels: dict[str, Any],
 ) -> RunRecord:
+    spec = spec_of(config.task)
     train, val = open_data(config)
     if config.data.on_bad == "refuse" and rank() == 0:
         require_readable(val, workers=min(config.train.workers, 2))
@@ -225,10 +225,10 @@ def _run_here(
         data={
             "train": train.title,
             "train_images": len(train),
-            "train_print": annotations_print(config.data.train_annotations),
+            "train_print": spec.data.fingerprint(Path(config.data.train_images), config.data.train_annotations),
             "val": val.title,
             "val_images": len(val),
-            "val_print": annotations_print(config.data.val_annotations),
+            "val_print": spec.data.fingerprint(Path(config.data.val_images), config.data.val_annotations),
         },
         seed=config.seed,
         seconds=sum(one["seconds"] for one in history),

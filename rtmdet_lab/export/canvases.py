@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.structures import Detections, ImageMeta
 from rtmdet_lab.data.images import read_image
@@ -18,6 +19,7 @@ from rtmdet_lab.engine.evaluate import make_val_loader
 from rtmdet_lab.engine.predict import image_paths
 from rtmdet_lab.export.exported import Exported
 from rtmdet_lab.tasks.base import Evaluator, Task
+from rtmdet_lab.tasks.factory import spec_of
 from rtmdet_lab.tasks.test_time import View, to_canvas
 from rtmdet_lab.transforms.base import to_array
 
@@ -36,15 +38,15 @@ def spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[int(number * step)] for number in range(min(count, len(items)))]
 
 
-def canvas_of(path: Path, input_size: int) -> tuple[np.ndarray, ImageMeta]:
+def canvas_of(path: Path, input_size: int, task: str) -> tuple[np.ndarray, ImageMeta]:
     """Returns an image as the network sees it, (1, 3, H, W) uint8 RGB, and how it got there."""
     pixels = to_array(read_image(path))
     meta = ImageMeta(path.name, pixels.shape[:2], canvas_size=pixels.shape[:2], path=str(path))
-    canvas, meta = to_canvas(pixels, meta, View(side=input_size), input_size)
+    canvas, meta = to_canvas(pixels, meta, View(side=input_size), input_size, spec_of(task).test_pipeline(input_size))
     return np.ascontiguousarray(canvas.transpose(2, 0, 1)[None]), meta
 
 
-def spread_canvases(folder: Path, count: int, input_size: int) -> list[np.ndarray]:
+def spread_canvases(folder: Path, count: int, input_size: int, task: str = ExperimentConfig().task) -> list[np.ndarray]:
     """Returns at most ``count`` images of a folder, evenly spread, as the network sees them.
 
     Raises:
@@ -52,12 +54,12 @@ def spread_canvases(folder: Path, count: int, input_size: int) -> list[np.ndarra
     """
     if not folder.is_dir():
         raise DataError(f"no calibration folder {folder}: name a folder of images like those the model will see")
-    return [canvas_of(path, input_size)[0] for path in spread(image_paths(folder), count)]
+    return [canvas_of(path, input_size, task)[0] for path in spread(image_paths(folder), count)]
 
 
 def detect_exported(exported: Exported, paths: Sequence[Path]) -> list[Detections]:
     """Returns the detections of image files, one by one."""
-    canvases = (canvas_of(path, exported.description["input_size"]) for path in paths)
+    canvases = (canvas_of(path, exported.description["input_size"], exported.description["task"]) for path in paths)
     return [exported.detect(torch.from_numpy(canvas), [meta])[0] for canvas, meta in canvases]
 
 

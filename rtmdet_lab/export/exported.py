@@ -16,13 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.config.settings import TestConfig
 from rtmdet_lab.core.errors import DataError, SettingError
-from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
+from rtmdet_lab.core.structures import Detections, ImageMeta
 from rtmdet_lab.export.runner import read
 from rtmdet_lab.export.written import was_written_here
-from rtmdet_lab.geometry.priors import point_grid
 from rtmdet_lab.tasks.factory import decode_for, spec_of
 
 METADATA = "rtmdet_lab"  # key of the description, JSON, inside every exported file
@@ -56,14 +54,9 @@ class Exported:
         """Returns the detections of a batch of canvases (B, 3, H, W) uint8 RGB, in original pixels, best first."""
         raw = self.run(images.numpy())
         if self.description["output"] == "raw":
-            return decode_for(self.description["task"])(dense_predictions(raw, images), metas, self.test_config)
+            task = self.description["task"]
+            return decode_for(task)(spec_of(task).from_raw(raw, images), metas, self.test_config)
         return [_found({name: one[row] for name, one in raw.items()}, meta) for row, meta in enumerate(metas)]
-
-
-def dense_predictions(raw: dict[str, np.ndarray], images: Tensor) -> DensePredictions:
-    """Returns raw outputs for ``images`` (B, 3, H, W) as what the network itself would give."""
-    sizes = [(-(-images.shape[2] // stride), -(-images.shape[3] // stride)) for stride in STRIDES]
-    return DensePredictions(priors=point_grid(sizes, STRIDES), **{name: torch.from_numpy(one) for name, one in raw.items()})
 
 
 def as_detections(found: dict[str, np.ndarray], meta: ImageMeta | None = None) -> Detections:

@@ -50,7 +50,7 @@ def contestants(
         plan = make_plan(task.name, target, task.config.test, task.config.data.classes, precision=precision)
         if precision == "int8" and calibration is None:
             raise SettingError(f"{name} needs calibration images: name a folder of them")
-        canvases = spread_canvases(calibration, 200, side) if precision == "int8" else ()
+        canvases = spread_canvases(calibration, 200, side, task.name) if precision == "int8" else ()
         path = folder / f"{name}{SUFFIXES[target]}"
         export_model(task.model, plan, path, canvases, overwrite=True)
         found[name] = open_exported(path, threads, (1, side, side))
@@ -65,7 +65,7 @@ def hold_contest(
     Times are those of single images, the runtimes in turns; ``ratio`` is the median of the ratios to the first one.
     """
     side = task.config.test.input_size
-    inputs = [canvas_of(path, side) for path in spread(image_paths(images), timed_images)]
+    inputs = [canvas_of(path, side, task.name) for path in spread(image_paths(images), timed_images)]
     metas = {id(canvas): meta for canvas, meta in inputs}
 
     def detector(exported: Exported) -> Any:

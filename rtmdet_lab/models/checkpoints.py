@@ -106,6 +106,7 @@ def load_checkpoint(
     reset_predictors: bool = False,
     new_classes: bool = False,
     class_names: Sequence[str] | None = None,
+    part: str = "",
 ) -> LoadReport:
     """Copies the weights of ``source`` into ``model`` and returns what matched.
 
@@ -117,6 +118,7 @@ def load_checkpoint(
         reset_predictors: leave out the class predictors, for a file with other classes.
         new_classes: classes of the model that the file lacks keep the rows they have, to be trained.
         class_names: what the file's classes are called, in their order there, instead of what it says itself.
+        part: take only keys that begin so, such as ``backbone.``, whatever else the file holds.
 
     Raises:
         CheckpointError: no such file, unreadable, trained with settings that differ, or for other classes.
@@ -125,7 +127,7 @@ def load_checkpoint(
     """
     path = locate(source)
     checkpoint = read_checkpoint(path)
-    given = checkpoint.tensors
+    given = {key: value for key, value in checkpoint.tensors.items() if key.startswith(part)}
     is_detector = isinstance(model, RTMDet) and any(key.startswith("bbox_head.") for key in given)
     knowledge = checkpoint.knowledge(source) if is_detector else Knowledge()
     if class_names is not None:

@@ -24,13 +24,13 @@ from rtmdet_lab.config.presets import (
     resolved_from_dict,
 )
 from rtmdet_lab.config.settings import ExperimentConfig, ModelConfig, TaskName
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import CheckpointError, UserError
 from rtmdet_lab.models.zoo import ZOO, ZooEntry
 from rtmdet_lab.transforms.normalize import MEAN_BGR, STD_BGR
 
 _LARGEST_SIZE = 8192  # pixels; past what any model is tested at: a file must not ask for all memory
 _LONGEST_TEXT = 1_000_000  # characters; published configurations have some thousands
-_TASK_KEYS = {"instance": "bbox_head.rtm_kernel.0.weight", "rotated": "bbox_head.rtm_ang.0.weight"}
 # Not part of what trained weights mean: how many classes they have is seen from them, and the first says where they began.
 _NOT_OF_WEIGHTS = ("pretrained_backbone", "num_classes", "size")
 
@@ -89,10 +89,11 @@ def published_entry(source: str) -> ZooEntry | None:
 
 def task_of(tensors: Mapping[str, Tensor]) -> TaskName | None:
     """Returns the task whose head a set of weights has, or None where they have no head."""
-    for task, key in _TASK_KEYS.items():
-        if key in tensors:
+    for task, facts in TASKS.items():
+        if facts.head_key in tensors:
             return task
-    return "detection" if any(key.startswith("bbox_head.") for key in tensors) else None
+    plain = next(task for task, facts in TASKS.items() if facts.dense and not facts.head_key)
+    return plain if any(key.startswith("bbox_head.") for key in tensors) else None
 
 
 def guess_size(tensors: Mapping[str, Tensor]) -> str | None:
@@ -162,9 +163,10 @@ def _of_text(text: str) -> Knowledge:
     task: TaskName | None = None
     settings: dict[str, Any] = {}
     if "RTMDet" in kind:
-        task = "instance" if "Ins" in kind else "rotated" if "Rotated" in kind else "detection"
+        named = [task for task, facts in TASKS.items() if facts.dense and facts.published_head in kind]
+        task = max(named, key=lambda name: len(TASKS[name].published_head))  # "" is in every name
         # Instance heads of the published code have no such choice.
-        if task != "instance" and ("exp_on_reg" in head or "SepBN" in kind):
+        if TASKS[task].exp_on_reg is None and ("exp_on_reg" in head or "SepBN" in kind):
             settings["exp_on_reg"] = bool(head.get("exp_on_reg", False))
     return Knowledge(task, None, settings, _fixed_differences(model, head, pixels), _tested_size(values))
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rtmdet_lab.config.presets import STRIDES
 from rtmdet_lab.config.resolved import ResolvedTest
 from rtmdet_lab.config.settings import LossConfig
 from rtmdet_lab.core.distributed import mean_over_processes
 from rtmdet_lab.core.errors import UserError
 from rtmdet_lab.core.structures import Assignment, DensePredictions, Detections, ImageMeta, Targets
 from rtmdet_lab.geometry.masks import encode_masks
+from rtmdet_lab.geometry.priors import point_grid
 
 
 class NonFiniteOutputError(UserError, ArithmeticError):
@@ -105,3 +108,9 @@ def detection_rows(detections: Detections, classes: tuple[str, ...]) -> list[dic
     if detections.masks is not None:
         rows = [{**row, "mask": mask} for row, mask in zip(rows, encode_masks(detections.masks), strict=True)]
     return rows
+
+
+def dense_predictions(raw: dict[str, np.ndarray], images: Tensor) -> DensePredictions:
+    """Returns raw outputs for ``images`` (B, 3, H, W) as what the network itself would give."""
+    sizes = [(-(-images.shape[2] // stride), -(-images.shape[3] // stride)) for stride in STRIDES]
+    return DensePredictions(priors=point_grid(sizes, STRIDES), **{name: torch.from_numpy(one) for name, one in raw.items()})

@@ -27,6 +27,7 @@ from rtmdet_lab.synthetic import generate_scenes
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
+    dense_predictions,
     gather_objects,
     loss_normaliser,
     matched_labels,
@@ -121,11 +122,13 @@ SPEC = TaskSpec(
     masks=False,
     phases=mixing_phases,
     reading_side=lambda config: largest_side(config.augment),
+    generator=generate_scenes,
     generate=draw_scenes,
     shown_stages={"strong": TWO_STAGES, "weak": TWO_STAGES},
     short_settings=lambda epochs: [*mild_settings(epochs), "model.exp_on_reg=true"],  # boxes begin one cell large
     decode=decode_boxes,
     raw_outputs=("logits", "boxes"),
+    from_raw=dense_predictions,
     found_outputs=("dets", "labels"),
     matches=partial(coco_matches, "bbox"),
     mirrors=(PLAIN, (True, False)),

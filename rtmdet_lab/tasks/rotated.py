@@ -37,6 +37,7 @@ from rtmdet_lab.synthetic import AERIAL_CLASSES, generate_aerial
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import (
     box_weights,
+    dense_predictions,
     gather_objects,
     loss_normaliser,
     matched_labels,
@@ -150,12 +151,14 @@ SPEC = TaskSpec(
     masks=False,
     phases=rotated_phases,
     reading_side=lambda config: largest_side(config.augment, plain=recipe_of(config).single_stage),
+    generator=generate_aerial,
     generate=draw_aerial,
     # The plain recipe resizes once, as published.
     shown_stages={"plain": {"train.epochs": 2, "train.weak_epochs": 0}, "strong": _MIXING, "weak": _MIXING},
     short_settings=lambda epochs: [],
     decode=decode_rotated_boxes,
     raw_outputs=("logits", "boxes"),
+    from_raw=dense_predictions,
     found_outputs=None,  # no runtime's NMS knows rotated boxes
     matches=rotated_matches,
     mirrors=(PLAIN, (True, False), (False, True), (True, True)),  # what is seen from above has no upper side

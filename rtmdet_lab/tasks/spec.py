@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
@@ -55,12 +56,14 @@ class TaskSpec:
     masks: bool  # objects have polygons, and what is learned are pixels
     phases: Callable[[ResolvedConfig, Source], Sequence[Phase]]  # in order; those of no epochs are left out
     reading_side: Callable[[ResolvedConfig], int]  # pixels: longest side that the pipelines scale an image to
+    generator: Callable[..., dict[str, Path]]  # folder, settings of a generated set -> where everything is
     generate: Callable[..., Mapping[str, Any]]  # folder, settings of a generated set -> its ``data.*`` settings
     shown_stages: Mapping[str, Mapping[str, Any]]  # stages by name, with settings that give each a run of two epochs
     short_settings: Callable[[int], list[str]]  # epochs -> settings beside them with which a small set is learned soon
     # How the result is read and shown.
     decode: Callable[[Any, Sequence[ImageMeta], ResolvedTest], list[Detections]]  # in original pixels, best first
     raw_outputs: tuple[str, ...]  # what an exported network gives
+    from_raw: Callable[[dict[str, np.ndarray], Tensor], Any]  # outputs, images (B, 3, H, W) -> what the network gives
     found_outputs: tuple[str, ...] | None  # what it gives with post-processing; None: no runtime has that
     matches: Callable[[Mapping[str, Any], Path], Matches] | None  # of a run's ``data`` and predictions, for the bootstrap
     mirrors: tuple[Mirror, ...] = (PLAIN,)  # of test-time augmentation, as training mirrors

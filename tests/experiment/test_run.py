@@ -25,13 +25,13 @@ from made_sets import (
 from rtmdet_lab.config.overrides import from_dict, with_overrides
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import CheckpointError, DataError, SettingError, StorageError, UnknownNameError
+from rtmdet_lab.data.formats import annotations_print
 from rtmdet_lab.engine.evaluate import evaluate
 from rtmdet_lab.engine.load import task_from_checkpoint
 from rtmdet_lab.engine.predict import predict
 from rtmdet_lab.evaluation.coco import with_file_ids
 from rtmdet_lab.experiment.record import read_record
 from rtmdet_lab.experiment.run import (
-    annotations_print,
     choose_device,
     open_data,
     open_evaluation,

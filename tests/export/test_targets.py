@@ -152,7 +152,7 @@ def test_every_target_agrees_with_pytorch(image_files, task, target, output):
 def test_int8_is_quantised_and_finds_much_of_the_same(image_files, tmp_path, target):
     plan = make_plan("detection", target, test_settings("detection"), CLASSES, precision="int8")
     path = tmp_path / f"model{SUFFIXES[target]}"
-    export_model(finder(), plan, path, [canvas_of(one, 128)[0] for one in image_files])
+    export_model(finder(), plan, path, [canvas_of(one, 128, "detection")[0] for one in image_files])
     text = path.read_bytes()
     assert b"FakeQuantize" in text or b"QuantizeLinear" in text
     expected = predict(finder(), image_files, input_size=128, score_threshold=0.3)
@@ -196,7 +196,7 @@ def test_int8_leaves_depthwise_convolutions_predictors_and_silu_in_float(image_f
         [one for one in raw.graph.node if one.op_type == "Sigmoid"]
     )
     assert quantised_weights(network) == set()
-    quantised = quantize_openvino(network, [canvas_of(one, 128)[0] for one in image_files])
+    quantised = quantize_openvino(network, [canvas_of(one, 128, "detection")[0] for one in image_files])
     assert quantised_weights(quantised) == {"Convolution"}
     for operation in quantised.get_ordered_ops():
         if operation.get_type_name() == "Swish":  # what goes in comes from a convolution as it is

@@ -59,6 +59,7 @@ class TaskFacts:
     prefix: str  # of its models' names
     sizes: tuple[Size, ...]  # published, or built from published parts
     recipe: Callable[[Size, str], Recipe]  # of a size and of ``augment.rotated_recipe``
+    generated: str  # what its drawn sets are called (``rtmdet-lab data generate --kind``)
     losses: tuple[str, ...]  # settings of ``loss`` that have a part in it
     # Behind the published score (paper.md 3.2, 3.6, 3.7, "test").
     test: Mapping[str, Any]
@@ -67,5 +68,9 @@ class TaskFacts:
     tta_refused: str = ""
     exp_on_reg: bool | None = None  # None: that of the size
     shared_tower: bool | None = None  # default of ``model.head.shared_tower``; None: a head without that choice
+    dense: bool = True  # a detector: neck and head predict at points, and an assigner says which learns which object
+    predictor: str = "bbox_head.rtm_cls.0.weight"  # key of a weight with a row for each class
+    head_key: str = ""  # key that weights of this task alone have; empty: those of no other task
+    published_head: str = ""  # word in the name of the head in configurations of the published code
     empty_crops: bool = False  # crops without objects are learned from
     refused: Mapping[str, tuple[Any, str]] = field(default_factory=dict)  # setting: a value it cannot have, and why

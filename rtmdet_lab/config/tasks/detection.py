@@ -21,6 +21,7 @@ FACTS = TaskFacts(
     prefix="rtmdet-",
     sizes=("nano", "tiny", "s", "m", "l", "x"),
     recipe=lambda size, rotated_recipe: RECIPE,
+    generated="scenes",
     losses=(*DENSE_LOSSES, "bbox"),
     test={"score_threshold": 0.001, "nms_iou": 0.65, "max_per_level": 30000, "max_per_image": 300},
     tta={"tta_scales": (1.0, 0.5, 1.5), "tta_flip": True, "tta_nms_iou": 0.6, "tta_max_per_image": 100},

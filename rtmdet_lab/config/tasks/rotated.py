@@ -40,6 +40,9 @@ FACTS = TaskFacts(
     prefix="rtmdet-r-",
     sizes=("tiny", "s", "m", "l"),
     recipe=_recipe,
+    generated="aerial",
+    head_key="bbox_head.rtm_ang.0.weight",
+    published_head="Rotated",
     losses=(*DENSE_LOSSES, "rotated"),
     test={"score_threshold": 0.05, "nms_iou": 0.1, "max_per_level": 2000, "max_per_image": 2000},
     # The scales of DOTA's tiles (paper.md 3.7), which become one result as all tiles do.

@@ -14,6 +14,7 @@ from rtmdet_lab.analysis.model_summary import PARTS, Anatomy, anatomy, draw_weig
 from rtmdet_lab.analysis.receptive_field import PLACES, ReceptiveField, features_at, receptive_field, settle_norms
 from rtmdet_lab.config.presets import model_name, resolve_model
 from rtmdet_lab.config.settings import BlockKind, ModelConfig, Sharing, Size, TaskName
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.layers.fuse import fuse
 from rtmdet_lab.models.detector import RTMDet
@@ -190,7 +191,9 @@ def model_panel(
     """
     explorer = explorer or ModelExplorer()
     controls: dict[str, widgets.Widget] = {
-        "task": widgets.Dropdown(options=get_args(TaskName), description="task", layout=_width(190)),
+        "task": widgets.Dropdown(
+            options=[name for name, facts in TASKS.items() if facts.dense], description="task", layout=_width(190)
+        ),
         "place": widgets.Dropdown(options=PLACES, description="looks from", layout=_width(250)),
         "pixels": widgets.Dropdown(options=SIZES, description="pixels", layout=_width(170)),
         "measure": widgets.Button(description="Measure", tooltip="more runs and samples; any size", layout=_width(100)),
