@@ -140,10 +140,11 @@ def given_settings(args: argparse.Namespace, base: Any = None) -> dict[str, Any]
     if args.model or base is None:
         task, size = parse_model_name(args.model or "rtmdet-s")
         settings |= {"task": task, "model.size": size}
+    chosen = parse_overrides(args.set)
     if args.seed is not None:
         settings["seed"] = args.seed
     if args.data is not None:
-        settings |= find_data(args.data, task)
+        settings |= find_data(args.data, chosen.get("task", task))
     for name in ("train_images", "train_annotations", "val_images", "val_annotations", "classes", "on_bad"):
         if getattr(args, name) is not None:
             settings[f"data.{name}"] = getattr(args, name)
@@ -151,4 +152,4 @@ def given_settings(args: argparse.Namespace, base: Any = None) -> dict[str, Any]
         settings["train.init_weights"] = args.init
     if args.reset_predictors:
         settings["train.reset_predictors"] = True
-    return settings | parse_overrides(args.set)
+    return settings | chosen

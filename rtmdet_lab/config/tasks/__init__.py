@@ -1,17 +1,20 @@
 """The table of tasks: one line each. A line makes a task known to settings, commands and reports.
 
-What the line names is plain data; ``rtmdet_lab/tasks/NAME.py`` is found by the same name and holds the task itself.
+``rtmdet_lab/config/tasks/NAME.py`` holds the plain data of a task and ``rtmdet_lab/tasks/NAME.py`` the task itself; both are
+found by the name.
 """
 
 from __future__ import annotations
 
-from rtmdet_lab.config.tasks import detection, instance, rotated
+import importlib
+
 from rtmdet_lab.config.tasks.base import Recipe, TaskFacts
 
-TASKS: dict[str, TaskFacts] = {
-    "detection": detection.FACTS,
-    "instance": instance.FACTS,
-    "rotated": rotated.FACTS,
-}
+NAMES = (
+    "detection",
+    "instance",
+    "rotated",
+)
+TASKS: dict[str, TaskFacts] = {name: importlib.import_module(f"{__name__}.{name}").FACTS for name in NAMES}
 
-__all__ = ["TASKS", "Recipe", "TaskFacts"]
+__all__ = ["NAMES", "TASKS", "Recipe", "TaskFacts"]

@@ -13,11 +13,10 @@ from rtmdet_lab.config.overrides import iter_settings, with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.settings import ExperimentConfig
 from rtmdet_lab.core.errors import SettingError
-from rtmdet_lab.engine import schedule, stages, step
+from rtmdet_lab.engine import schedule, step
 from rtmdet_lab.experiment.verify import EXEMPT, check_effective, detections, has_effect, outcomes
 from rtmdet_lab.experiment.verify.stimuli import DrawnSource
-from rtmdet_lab.tasks import detection
-from rtmdet_lab.tasks.factory import DECODERS
+from rtmdet_lab.tasks import detection, phases
 from rtmdet_lab.transforms import geometric
 
 SMALL = {
@@ -339,10 +338,10 @@ FORGOTTEN = [
     ("loss.quality_weighting", False, detection, "box_weights"),
     ("loss.cls_weight", 3.0, detection, "classification_loss"),
     ("loss.cls_beta", 1.0, detection, "classification_loss"),
-    ("augment.hue", 30, stages, "strong_pipeline weak_pipeline"),
-    ("augment.mixup_prob", 0.1, stages, "strong_pipeline weak_pipeline"),
-    ("augment.resize_range", [1.0, 1.0], stages, "strong_pipeline weak_pipeline"),
-    ("augment.cache_eviction", "random", stages, "strong_pipeline"),
+    ("augment.hue", 30, phases, "strong_pipeline weak_pipeline"),
+    ("augment.mixup_prob", 0.1, phases, "strong_pipeline weak_pipeline"),
+    ("augment.resize_range", [1.0, 1.0], phases, "strong_pipeline weak_pipeline"),
+    ("augment.cache_eviction", "random", phases, "strong_pipeline"),
     ("train.weight_decay", 0.5, step, "build_optimizer"),
     ("train.decay_norm_and_bias", True, step, "build_optimizer"),
     ("train.optimizer", "sgd", step, "build_optimizer"),
@@ -350,9 +349,9 @@ FORGOTTEN = [
     ("train.val_interval", 3, outcomes, "is_validated"),
     ("model.kernel_size", 9, detection, "RTMDet"),
     ("model.exp_on_reg", True, detection, "RTMDet"),
-    ("test.nms_iou", 0.3, DECODERS, "detection"),
-    ("test.score_threshold", 0.3, DECODERS, "detection"),
-    ("test.max_per_image", 20, DECODERS, "detection"),
+    ("test.nms_iou", 0.3, vars(detection.SPEC), "decode"),
+    ("test.score_threshold", 0.3, vars(detection.SPEC), "decode"),
+    ("test.max_per_image", 20, vars(detection.SPEC), "decode"),
 ]
 
 
