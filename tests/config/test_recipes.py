@@ -18,7 +18,8 @@ from rtmdet_lab.experiment.scale import SCALES
 from rtmdet_lab.models.zoo import ZOO
 
 PAPER = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
-MODELS = [model_name(task, size) for task, facts in published.TASKS.items() for size in facts.sizes if facts.dense and size != "nano"]
+DETECTORS = [facts for facts in published.TASKS.values() if facts.dense]
+MODELS = [model_name(facts.name, size) for facts in DETECTORS for size in facts.sizes if size != "nano"]
 
 # What all 14 share (paper.md 3.1 to 3.5).
 EVERY_MODEL = {
