@@ -165,6 +165,7 @@ def test_unknown_model_in_a_process_of_its_own_is_one_line_and_code_2():
     assert "did you mean 'rtmdet-tiny'?" in err
 
 
+@pytest.mark.slow
 def test_reader_that_goes_away_is_no_error():
     child = process("models", "rtmdet-nano")
     child.stdout.close()  # as `| head -0` does
@@ -208,6 +209,7 @@ def test_full_standard_output_is_a_sentence():
     assert "No space left on device" in ended.stderr
 
 
+@pytest.mark.slow
 def test_terminal_without_the_letters_of_a_name_shows_them_as_numbers(tmp_path):
     command = [sys.executable, "-m", "rtmdet_lab.cli", "data", "check", str(tmp_path), "\u732b.json"]
     plain = os.environ | {"PYTHONIOENCODING": "ascii"}

@@ -43,6 +43,7 @@ def test_runs_share_the_processors_unless_threads_are_set(asked, usable, jobs, e
     assert local.worker_environment(run)["OMP_NUM_THREADS"] == expected
 
 
+@pytest.mark.slow
 def test_runs_what_is_missing_and_says_what_failed(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(local, "worker_command", fake_command(tmp_path))
     path = write_experiment(tmp_path, "a", "fails")

@@ -100,6 +100,7 @@ def test_resume_alone_knows_model_data_and_settings_and_says_that_all_is_done(ca
     assert (after.config, after.metrics, after.history) == (before.config, before.metrics, before.history)
 
 
+@pytest.mark.slow
 def test_run_is_extended_by_more_epochs_and_never_shortened(capsys, made, tmp_path):
     arguments = train_arguments(made, tmp_path / "run", **SHORT, **{"train.batch_size": 2})
     assert call(capsys, *arguments, "--progress", "silent")[0] == 0

@@ -396,7 +396,8 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_stays_after_a_kill_nor_has_a_name_before(tmp_path, signum):
     temporary = tmp_path / "temporary"
     temporary.mkdir()

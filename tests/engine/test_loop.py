@@ -193,6 +193,7 @@ def test_best_weights_are_those_of_the_best_validation_and_the_model_ends_with_t
     assert not task.model.training
 
 
+@pytest.mark.slow
 def test_weights_do_not_depend_on_how_often_they_are_looked_at(tmp_path):
     settings = {"train.epochs": 3, "train.weak_epochs": 1}
     often, seldom = (

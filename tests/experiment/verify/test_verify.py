@@ -216,7 +216,15 @@ def test_settings_of_speed_change_no_outcome_and_may_be_varied(name, value):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, INSTANCE, ROTATED, MIXING, TTA, {"test.tile": 64, "test.overlap": 32}, {"train.amp": "bf16"}],
+    [
+        {},
+        INSTANCE,
+        ROTATED,
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (MIXING, TTA, {"test.tile": 64, "test.overlap": 32}, {"train.amp": "bf16"})
+        ),
+    ],
 )
 def test_outcomes_of_one_config_are_equal_to_the_last_bit(settings):
     one = config(**settings)
