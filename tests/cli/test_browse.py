@@ -24,6 +24,7 @@ def files(tmp_path_factory):
     return [word for pair in names.items() for word in pair], len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(MISSING, reason=REASON)
 def test_puts_detections_into_a_data_set_and_counts_them(capsys, files, tmp_path):
     options, count = files

@@ -200,6 +200,7 @@ def test_path_that_no_file_system_takes_is_a_sentence(arguments, capsys, tmp_pat
     assert LONG[:50] in line
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_standard_output_is_a_sentence():
     command = [sys.executable, "-m", "rtmdet_lab.cli", "models"]

@@ -64,7 +64,7 @@ def named(classes, **settings):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("reset", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_setting_that_changes_what_the_weights_mean_is_named_with_both_values(tmp_path, theirs, ours, words, reset):
     path = own_file(tmp_path / "w.safetensors", randomise_norms(small_model(seed=1, **theirs), 1))
     refused(small_model(seed=2, **ours), path, words, "was trained with", reset_predictors=reset)

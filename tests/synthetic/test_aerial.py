@@ -235,6 +235,7 @@ def test_any_size_renders(size):
     assert pixels.std() > 3
 
 
+@pytest.mark.slow
 def test_land_is_the_same_in_strips_of_any_height(monkeypatch):
     image = land(np.random.default_rng(0), 1100, 0.5)
     monkeypatch.setattr(ground, "row_strips", lambda height: row_strips(height, rows=120))

@@ -363,7 +363,27 @@ FORGOTTEN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "place", "functions"), FORGOTTEN, ids=[f"{one[0]}" for one in FORGOTTEN])
+# Forgotten by builders of which another setting stands above.
+REPEATED = [
+    "assigner.iou_weight",
+    "assigner.center_base",
+    "assigner.cls_cost",
+    "loss.bbox",
+    "loss.cls_beta",
+    "augment.mixup_prob",
+    "augment.resize_range",
+    "train.decay_norm_and_bias",
+    "train.optimizer",
+    "model.exp_on_reg",
+    "test.score_threshold",
+    "test.max_per_image",
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place", "functions"),
+    [pytest.param(*case, id=case[0], marks=[pytest.mark.slow] * (case[0] in REPEATED)) for case in FORGOTTEN],
+)
 def test_builder_that_forgets_a_setting_is_caught(name, value, place, functions, monkeypatch):
     base = {"train.lr": 0.001} if name == "train.optimizer" else {}  # left alone, the rate is that of the optimizer
     with pytest.MonkeyPatch.context() as healthy:

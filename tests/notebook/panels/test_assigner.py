@@ -73,6 +73,7 @@ def test_moments_are_those_that_were_kept(explorer, tmp_path):
     assert list(moments_of(tmp_path)) == ["best"]
 
 
+@pytest.mark.slow
 def test_picture_follows_every_control(panel):
     panel.refresh()
     seen = {bytes(panel.picture.value)}
@@ -154,6 +155,7 @@ def test_other_kinds_have_no_terms_to_choose(panel):
     assert not panel.controls["cls_cost"].disabled
 
 
+@pytest.mark.slow
 def test_objects_are_those_of_the_image(explorer, panel):
     for image in range(explorer.count):
         panel.set(image=image)
@@ -191,6 +193,7 @@ def test_data_of_other_classes_are_refused(explorer, scenes, tmp_path):
         AssignerExplorer(explorer.moments, Renamed())
 
 
+@pytest.mark.slow
 def test_instances_and_rotated_boxes_too(scenes, tmp_path):
     paths = generate_aerial(tmp_path / "aerial", train=3, val=0, size=96, progress=False)
     aerial = DotaDataset(paths["train_images"], paths["train_labels"], training=True)

@@ -60,6 +60,7 @@ def test_steps_are_the_published_ones_one_by_one(explorer, task, stage):
     assert set(STEPS) == {(one, name) for one in explorer.sources for name in explorer.stages(one)}
 
 
+@pytest.mark.slow
 def test_picture_follows_every_control(explorer):
     panel = augmentation_panel(explorer, position=6)
     panel.refresh()

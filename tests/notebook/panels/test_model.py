@@ -63,6 +63,7 @@ def test_wider_kernel_looks_further(explorer):
     assert fields[0].side(0.5) < fields[1].side(0.5)
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_measured_again(panel, monkeypatch):
     panel.refresh()
     measured = []
@@ -83,6 +84,7 @@ def test_large_network_is_measured_only_when_asked(explorer):
     assert "drawn in" in panel.message.value
 
 
+@pytest.mark.slow
 def test_button_measures_with_more_samples(explorer, monkeypatch):
     monkeypatch.setattr(explorer_module, "CAREFUL", explorer_module.Precision(runs=4, samples=3))
     choice = {"size": "nano", "kernel_size": 7}
