@@ -67,7 +67,9 @@ def write_api() -> None:
     folder.mkdir(parents=True)
     homes = {name: f"{rtmdet_lab.__name__}.{home}" for name, home in rtmdet_lab._HOME.items()}
     lines = ["# Public names", "", first_paragraph(rtmdet_lab.__doc__), ""]
-    lines += [f"::: {home}.{name}\n    options:\n      heading_level: 2\n" for name, home in homes.items()]
+    old = {name: new for name in homes if (new := current_name(name)) != name}
+    lines += [f"::: {homes[name]}.{name}\n    options:\n      heading_level: 2\n" for name in homes if name not in old]
+    lines += ["## Old names", "", *(f"- `{name}` is what `{new}` was called." for name, new in old.items())]
     (folder / "index.md").write_text("\n".join(lines))
     for part in sorted(path for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()):
         docstring = importlib.import_module(f"rtmdet_lab.{part.name}").__doc__
@@ -76,6 +78,11 @@ def write_api() -> None:
         names = [re.sub(r"\.__init__$", "", ".".join(path.relative_to(ROOT).with_suffix("").parts)) for path in modules]
         lines += [f"::: {name}\n" for name in names if name != f"rtmdet_lab.{part.name}"]
         (folder / f"{part.name}.md").write_text("\n".join(lines))
+
+
+def current_name(name: str) -> str:
+    """Returns the name under which what is called ``name`` in public is defined: another one for an old name."""
+    return getattr(getattr(rtmdet_lab, name), "__name__", name)
 
 
 def first_paragraph(docstring: str | None) -> str:
