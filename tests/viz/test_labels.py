@@ -45,8 +45,17 @@ def draw(found: Detections, cells: int):
     return figure.axes[0]
 
 
-@pytest.mark.parametrize("rotated", [False, True])
-@pytest.mark.parametrize(("count", "cells"), [(2, 1), (300, 1), (60, 8)])
+@pytest.mark.parametrize(
+    ("count", "cells", "rotated"),
+    [
+        (2, 1, False),
+        (2, 1, True),
+        (300, 1, False),
+        (300, 1, True),
+        pytest.param(60, 8, False, marks=pytest.mark.slow),
+        (60, 8, True),
+    ],
+)
 def test_no_name_covers_another(count, cells, rotated):
     ax = draw(crowd(count, rotated), cells)
     places = [one.get_window_extent() for one in ax.texts]
