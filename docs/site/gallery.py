@@ -124,8 +124,11 @@ class Page:
         current = self.executed.is_file()
         notebook = nbformat.read(self.executed if current else self.path, as_version=4)
         for cell in notebook.cells:
-            for output in cell.get("outputs", []):
-                prepare(output)
+            cell.source = cell.source.replace(str(ROOT) + os.sep, "")
+            if "outputs" in cell:
+                cell.outputs = joined_streams(cell.outputs)
+                for output in cell.outputs:
+                    prepare(output)
         exporter = MarkdownExporter()
         resources = {"unique_key": self.name, "output_files_dir": f"{self.name}_files"}
         text, resources = exporter.from_notebook_node(notebook, resources=resources)
@@ -140,6 +143,17 @@ class Page:
             else "Not executed here: `make docs` does, and shows the outputs."
         )
         (folder / f"{self.name}.md").write_text(f'{title}\n\n!!! note "{self.path.name}"\n    {note}\n{rest}')
+
+
+def joined_streams(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Returns the outputs of a cell with texts that follow each other in one: a bar is written in many pieces."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and joined and joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def prepare(output: nbformat.NotebookNode) -> None:

@@ -103,6 +103,10 @@ def test_notebook_is_executed_again_only_if_something_changed(tmp_path, monkeypa
 def test_outputs_are_cleaned_for_a_page(tmp_path):
     assert gallery.plain("a\x1b[31mred\x1b[0m\n10%\r100%\n") == "ared\n100%\n"
     assert gallery.plain(f"in {gallery.ROOT}/runs/a and {Path.home()}/b") == "in runs/a and ~/b"
+    bar = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in ("\r 0%", "\r50%", "\r100%\n")]
+    (whole,) = gallery.joined_streams(bar)
+    gallery.prepare(whole)
+    assert whole.text == "100%\n"
     output = nbformat.v4.new_output("display_data", {"image/png": "cG5n", "text/plain": "<Figure>"})
     gallery.prepare(output)
     assert set(output.data) == {"image/png"}
