@@ -78,6 +78,7 @@ soak: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # A warning is an error. docs-quick executes no notebook: their pages show the outputs of the last `make docs`, if there was one.
 docs: install
