@@ -38,7 +38,7 @@ from rtmdet_lab.tasks.common import select_candidates, to_original
 from rtmdet_lab.tasks.detection import detection_losses
 from rtmdet_lab.tasks.phases import Phase, mild_settings, mixing_phases
 from rtmdet_lab.tasks.spec import PLAIN
-from rtmdet_lab.transforms.masks import FillOutlines
+from rtmdet_lab.transforms.masks import FillPolygons
 
 MASK_STRIDE = 4  # pixels between the points where predicted and true masks are compared
 CHUNK = 32  # masks drawn at a time: what bounds the memory of a crowded image
@@ -186,7 +186,7 @@ def instance_network(config: ModelConfig) -> RTMDet:
 def instance_phases(config: ResolvedConfig, source: Source) -> list[Phase]:
     """Returns the stages of detection; objects come as polygons, and what is learned are pixels."""
     phases = mixing_phases(config, source)
-    return [phase._replace(pipeline=v2.Compose([*phase.pipeline.transforms, FillOutlines()])) for phase in phases]
+    return [phase._replace(pipeline=v2.Compose([*phase.pipeline.transforms, FillPolygons()])) for phase in phases]
 
 
 SPEC = dataclasses.replace(

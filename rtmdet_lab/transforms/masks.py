@@ -15,7 +15,7 @@ MASK_STRIDE = 4  # pixels between the points at which the mask loss reads a mask
 SMALLEST_SIDE = 1.0  # pixels; boxes no longer than that are not learned (released instance configurations)
 
 
-class FillOutlines(Transform):
+class FillPolygons(Transform):
     """Turns ``outlines`` into ``masks`` (G, H / 4, W / 4), every 4th pixel from row and column 2, and their ``centers``.
 
     Centers of mass (G, 2) are those of all pixels, NaN where an object has none. Each outline is filled once, inside its

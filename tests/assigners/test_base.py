@@ -8,6 +8,7 @@ from made_matches import made_batch, objects, predicted
 
 from rtmdet_lab.assigners.base import BoxGeometry, match_inputs, pad_targets, resolve_conflicts, with_quality
 from rtmdet_lab.core.structures import Targets
+from rtmdet_lab.geometry.box_kind import kind_of
 
 CPU = torch.device("cpu")
 
@@ -24,7 +25,8 @@ def test_padding_keeps_every_object_in_its_row_and_marks_the_rest():
 
 @pytest.mark.parametrize("box_size", [4, 5])
 def test_padding_a_batch_without_objects_leaves_one_row(box_size):
-    padded = pad_targets([Targets.empty(box_size)] * 3, BoxGeometry(), CPU, box_size)
+    geometry = BoxGeometry(centers=lambda targets: kind_of(targets.boxes).centers(targets.boxes))
+    padded = pad_targets([Targets.empty(box_size)] * 3, geometry, CPU, box_size)
     assert padded.boxes.shape == (3, 1, box_size)
     assert not padded.valid.any()
 

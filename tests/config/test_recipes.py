@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from rtmdet_lab.config import tasks as published
 from rtmdet_lab.config.overrides import from_dict, iter_settings, to_dict, with_overrides
 from rtmdet_lab.config.presets import model_name, parse_model_name, resolve
 from rtmdet_lab.config.recipes import describe_stages, published_recipe, shared_weak_epochs, with_scaled_weak_epochs
 from rtmdet_lab.config.settings import ExperimentConfig
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.engine.weights import starting_weights
 from rtmdet_lab.experiment.scale import SCALES
 from rtmdet_lab.models.zoo import ZOO
 
 PAPER = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
-DETECTORS = [facts for facts in published.TASKS.values() if facts.dense]
+DETECTORS = [facts for facts in TASKS.values() if facts.dense]
 MODELS = [model_name(facts.name, size) for facts in DETECTORS for size in facts.sizes if size != "nano"]
 
 # What all 14 share (paper.md 3.1 to 3.5).
@@ -99,7 +99,7 @@ EVERY_MODEL = {
     "data.skip_empty": True,
     "data.min_image_size": 32,
 }
-TASKS = {
+OF_TASK = {
     "detection": {
         "augment.input_size": 640,
         "augment.empty_crops": False,
@@ -176,7 +176,7 @@ def no_recipe(name: str) -> bool:
 
 def published(model: str) -> dict:
     task, size = parse_model_name(model)
-    row = EVERY_MODEL | {"task": task, "model.size": size} | SIZES[size] | TASKS[task]
+    row = EVERY_MODEL | {"task": task, "model.size": size} | SIZES[size] | OF_TASK[task]
     if task == "instance":
         row["model.exp_on_reg"] = False
     if task == "rotated":
@@ -362,6 +362,6 @@ def test_rate_follows_the_batch_from_the_published_pair(task, size, batch_size, 
 
 
 def test_recipes_of_tasks_know_every_size():
-    for task, facts in published.TASKS.items():
+    for task, facts in TASKS.items():
         for size in facts.sizes:
             assert published_recipe(task, size).epochs in (36, 300, 600)

@@ -18,7 +18,7 @@ from rtmdet_lab.data.coco import CocoDataset
 from rtmdet_lab.data.segmentation import outline_area, outline_box, segmentation_problem
 from rtmdet_lab.evaluation.coco import CocoEvaluator, evaluate_coco
 from rtmdet_lab.synthetic import generate_scenes
-from rtmdet_lab.transforms.masks import FillOutlines
+from rtmdet_lab.transforms.masks import FillPolygons
 
 SQUARE = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0, 2.0, 8.0]
 BBOX = [2.0, 2.0, 6.0, 6.0]
@@ -72,7 +72,7 @@ def test_every_form_gives_its_pixels_in_training_and_in_scoring(segmentation, pi
     _, target = CocoDataset(*files, outlines=True).load(0)
     assert int(target["masks"][1].sum()) == pixels
     image, target = CocoDataset(*files, training=True, min_image_size=1, outlines=True).load(0)
-    _, found = FillOutlines()(image, target)
+    _, found = FillPolygons()(image, target)
     expected = torch.from_numpy(np.stack([CocoDataset(*files, outlines=True).load(0)[1]["masks"][1].numpy()]))
     assert torch.equal(found["masks"][1], expected[0, 2::4, 2::4])
 

@@ -74,7 +74,7 @@ def test_validation_says_what_to_lower(tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError(GPU_WORDS)
 
-    monkeypatch.setattr(evaluate, "_found", full)
+    monkeypatch.setattr(evaluate, "_detected", full)
     with pytest.raises(OutOfMemory) as error:
         train(tmp_path, **{"train.epochs": 1, "train.weak_epochs": 1})
     assert_one_sentence(error.value, "validating", "test.batch_size")

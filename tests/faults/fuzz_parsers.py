@@ -210,7 +210,7 @@ def _overrides(folder: Path) -> Callable[[bytes], None]:
             check_parameters(["# parameters\nepochs = 3\nlr = 0.1\nnames = ['a']\non = False", f"# Parameters\n{text}"])
             return
         config = resolve(with_overrides(ExperimentConfig(), parse_overrides(text.split("\n"))))
-        assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+        assert resolve(from_dict(json.loads(json.dumps(to_dict(config))))) == config
 
     return read
 

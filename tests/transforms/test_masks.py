@@ -13,7 +13,7 @@ from rtmdet_lab.geometry.masks import fill_polygons, mask_centers
 from rtmdet_lab.geometry.polygons import Outlines
 from rtmdet_lab.transforms.base import EmptyCrop, plain_boxes
 from rtmdet_lab.transforms.geometric import flip_sample
-from rtmdet_lab.transforms.masks import FillOutlines
+from rtmdet_lab.transforms.masks import FillPolygons
 from rtmdet_lab.transforms.pipelines import strong_pipeline
 
 
@@ -34,7 +34,7 @@ def with_outlines(seed: int, height: int = 60, width: int = 80, count: int = 4):
 @pytest.mark.parametrize("seed", range(6))
 def test_masks_are_every_fourth_pixel_of_the_filled_canvas(seed):
     image, target = with_outlines(seed)
-    _, found = FillOutlines()(image, target)
+    _, found = FillPolygons()(image, target)
     whole = [fill_polygons([part.ravel().tolist() for part in parts], (60, 80)) for parts in target["outlines"]]
     whole = torch.from_numpy(np.stack(whole))
     assert torch.equal(found["masks"], whole[:, 2::4, 2::4])
@@ -45,7 +45,7 @@ def test_masks_are_every_fourth_pixel_of_the_filled_canvas(seed):
 def test_objects_under_a_pixel_are_dropped_and_empty_ones_have_no_center():
     image, target = make_sample(16, 16, [[2, 2, 2.5, 9], [4, 4, 9, 9], [1, 1, 3, 3]])
     target["outlines"] = Outlines([[np.array([[2.0, 2], [2.5, 2], [2.5, 9]])], [], [np.array([[1.0, 1], [3, 1], [3, 3]])]])
-    _, found = FillOutlines()(image, target)
+    _, found = FillPolygons()(image, target)
     assert len(found["labels"]) == len(found["masks"]) == 2
     assert found["centers"][0].isnan().all()
     assert not found["masks"][0].any()
@@ -57,30 +57,30 @@ def test_objects_are_learned_above_one_pixel_and_images_without_any_are_drawn_an
     image, target = make_sample(16, 16, [[2, 2, 2 + side, 9]])
     target["outlines"] = Outlines([[np.array([[2.0, 2], [2 + side, 2], [2 + side, 9]])]])
     if kept:
-        assert len(FillOutlines()(image, target)[1]["labels"]) == 1
+        assert len(FillPolygons()(image, target)[1]["labels"]) == 1
         return
     with pytest.raises(EmptyCrop):
-        FillOutlines()(image, target)
-    assert len(FillOutlines(allow_empty=True)(image, target)[1]["labels"]) == 0
+        FillPolygons()(image, target)
+    assert len(FillPolygons(allow_empty=True)(image, target)[1]["labels"]) == 0
 
 
 def test_crops_that_are_empty_before_stay():
     image, target = make_sample(16, 16, np.zeros((0, 4)).tolist())
     target["outlines"] = Outlines([])
-    assert len(FillOutlines()(image, target)[1]["labels"]) == 0
+    assert len(FillPolygons()(image, target)[1]["labels"]) == 0
 
 
 def test_nothing_happens_without_outlines():
     sample = make_sample(16, 16, [[2, 2, 9, 9]])
-    assert FillOutlines()(*sample)[1] is sample[1]
+    assert FillPolygons()(*sample)[1] is sample[1]
 
 
 def test_flipping_flips_the_masks():
     image, target = with_outlines(3)
-    _, plain = FillOutlines()(image, target)
-    _, flipped = FillOutlines()(*flip_sample(*flip_sample(image, target)))
+    _, plain = FillPolygons()(image, target)
+    _, flipped = FillPolygons()(*flip_sample(*flip_sample(image, target)))
     assert torch.equal(plain["masks"], flipped["masks"])
-    _, once = FillOutlines()(*flip_sample(image, target))
+    _, once = FillPolygons()(*flip_sample(image, target))
     torch.testing.assert_close(once["centers"][:, 0], 79 - plain["centers"][:, 0], rtol=0, atol=0.5)
 
 
@@ -98,7 +98,7 @@ def test_boxes_follow_the_masks_through_the_strong_pipeline(one_resize):
         boxes, around = plain_boxes(target), torch.from_numpy(target["outlines"].boxes()).float()
         assert len(target["outlines"]) == len(boxes) == len(target["labels"])
         torch.testing.assert_close(boxes, around, rtol=0, atol=1e-2)
-        _, filled = FillOutlines()(image, target)
+        _, filled = FillPolygons()(image, target)
         assert filled["masks"].shape[1:] == (24, 24)
         seen += len(filled["masks"])
     assert seen > 100

@@ -24,7 +24,7 @@ from rtmdet_lab.engine.weights import BEST_NAME, kept_weights
 from rtmdet_lab.geometry.box_kind import ROTATED, kind_of
 from rtmdet_lab.notebook.panels.panel import Panel, View, html_table
 from rtmdet_lab.tasks.base import Task
-from rtmdet_lab.transforms.masks import FillOutlines
+from rtmdet_lab.transforms.masks import FillPolygons
 from rtmdet_lab.transforms.normalize import normalize
 from rtmdet_lab.transforms.pipelines import test_pipeline
 from rtmdet_lab.viz.matching import Matching, plot_history_of_points, plot_matching
@@ -90,7 +90,7 @@ class AssignerExplorer:
         """
         if image not in self._batches:
             size = self.task(next(iter(self.moments))).config.augment.input_size
-            pipeline = v2.Compose([*test_pipeline(size).transforms, FillOutlines(allow_empty=True)])
+            pipeline = v2.Compose([*test_pipeline(size).transforms, FillPolygons(allow_empty=True)])
             dataset = PipelineDataset(self.source, pipeline, training=True)
             batch = collate([dataset[SampleKey(epoch=0, position=image, index=image)]])
             if batch.failure:

@@ -68,7 +68,7 @@ OPTIONS: list[tuple[str, Callable[[Place], list[Any]], tuple[str, ...]]] = [
     ("text for a number", predicted("--batch-size", "many"), ("--batch-size", "invalid int value: 'many'")),
     ("batch of none", predicted("--batch-size", 0), ("test.batch_size is 0", "at least 1")),
     ("input size between", predicted("--input-size", 50), ("test.input_size is 50", "multiple of 32")),
-    ("score that is no number", predicted("--score-threshold", "nan"), ("score_threshold", "must be finite")),
+    ("score that is no number", predicted("--score-threshold", "nan"), ("score_threshold", "is nan", "must be in")),
     ("score above one", predicted("--score-threshold", 2), ("test.score_threshold is 2.0", "[0, 1)")),
     ("overlap above the tile", predicted("--tile", 64, "--overlap", 64), ("test.overlap", "less than")),
     ("overlap below zero", predicted("--tile", 64, "--overlap", -1), ("test.overlap is -1", "zero or more")),

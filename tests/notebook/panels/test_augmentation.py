@@ -16,8 +16,8 @@ STRONG = ["Load", "Mosaic", "RandomResize", "RandomCrop", "RandomHSV", "RandomFl
 STEPS = {
     ("detection", "strong"): STRONG,
     ("detection", "weak"): ["Load", "RandomResize", "RandomCrop", "RandomHSV", "RandomFlip", "Pad"],
-    ("instance", "strong"): [*STRONG, "FillOutlines"],
-    ("instance", "weak"): ["Load", "RandomResize", "RandomCrop", "RandomHSV", "RandomFlip", "Pad", "FillOutlines"],
+    ("instance", "strong"): [*STRONG, "FillPolygons"],
+    ("instance", "weak"): ["Load", "RandomResize", "RandomCrop", "RandomHSV", "RandomFlip", "Pad", "FillPolygons"],
     ("rotated", "plain"): ["Load", "Resize", "RandomFlip3", "RandomRotate", "Pad"],
     ("rotated", "strong"): [
         "Load",
