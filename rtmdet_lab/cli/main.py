@@ -22,6 +22,7 @@ VERBS = {
     "eval": ("rtmdet_lab.cli.evaluate", "score a checkpoint on an annotated set"),
     "predict": ("rtmdet_lab.cli.predict", "detect objects in images and draw them"),
     "export": ("rtmdet_lab.cli.export", "write a model for another runtime and compare it there"),
+    "settings": ("rtmdet_lab.cli.settings", "list what --set takes, with meaning and default"),
     "notebook": ("rtmdet_lab.cli.notebook", "run a notebook unattended, with parameters"),
     "sweep": ("rtmdet_lab.cli.sweep", "train every row of a table with every seed, or what is missing of it"),
     "report": ("rtmdet_lab.cli.report", "compare the published tables with what is built here"),

@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   torchrun --nnodes 2 --nproc-per-node 8 ... -m rtmdet_lab.cli train --model rtmdet-s ...   (on each of two machines)
   rtmdet-lab train --model rtmdet-nano --init rtmdet-nano-person --classes person --data COCO --out runs/person
 
-Every setting of rtmdet_lab/config/settings.py can be given to --set by its dotted name."""
+`rtmdet-lab settings` lists what --set takes, by dotted names, with meaning and default."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", metavar="WEIGHTS", help="start from these: path, URL or published name")
     parser.add_argument("--reset-predictors", action="store_true", help="leave out the class predictors of --init")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of weights, order and augmentation (0)")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting of `rtmdet-lab settings`"
+    )
     parser.add_argument(
         "--resume",
         nargs="?",

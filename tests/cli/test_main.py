@@ -41,6 +41,7 @@ HELP = {
     "data": ["generate", "check", "examples:"],
     "report": ["--static", "--json", "examples:"],
     "browse": ["--predictions", "--images", "--annotations", "--port", "--no-open", "--json", "examples:"],
+    "settings": ["--json", "WORD", "examples:"],
     "notebook": ["-p", "-y", "examples:"],
     "sweep": ["--scale", "--seeds", "--rows", "--jobs", "--retries", "--dry-run", "--on", "--gpus-per-run", "examples:"],
 }

@@ -10,6 +10,7 @@ import build_site
 import gallery
 import nbformat
 import pytest
+import settings_page
 import yaml
 from printed import ROOT
 from roles import without_roles
@@ -61,6 +62,10 @@ def test_command_line_page_shows_every_option(gathered):
     assert "## rtmdet-lab data hrsc" in text
     for option in ("--resume", "--save-edits", "--dry-run", "--tta-flip", "--object-share"):
         assert option in text
+
+
+def test_settings_page_is_what_the_settings_say():
+    assert settings_page.TARGET.read_text() == settings_page.page(), "run docs/site/settings_page.py"
 
 
 def test_first_page_links_to_pages_of_the_site(gathered):

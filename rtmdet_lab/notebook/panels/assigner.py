@@ -226,7 +226,8 @@ def assigner_panel(
         )
         return view
 
-    panel = Panel(controls, [["image", "object", "moment"], ["kind", *COSTS, "against"]], draw)
+    rows = [["image", "object", "moment"], ["kind", *COSTS, "against"]]
+    panel = Panel(controls, rows, draw, {name: f"assigner.{name}" for name in ("kind", *COSTS)})
 
     def new_image(change: Any) -> None:
         with panel.held():

@@ -113,7 +113,7 @@ def augmentation_panel(
         found = steps(values)
         return View(plot_step(found, min(values["step"], len(found) - 1), explorer.sources[values["task"]].classes))
 
-    panel = Panel(controls, [["task", "stage", "sample", "seed", "step"]], draw)
+    panel = Panel(controls, [["task", "stage", "sample", "seed", "step"]], draw, {"task": "task", "seed": "seed"})
 
     def fit_step(_: Any) -> None:
         controls["step"].max = max(len(steps(panel.values)) - 1, 1)

@@ -26,7 +26,15 @@ COST_SIZE = 640  # pixels at which published multiply-adds are counted
 SIZES = (128, 160, 192, 256, 320, 448, 640)
 # Multiply-adds of a pass up to which a network is measured as soon as it is chosen: a slow core does that in under a second.
 AT_ONCE = 1e9
-CHOICE = ("size", "block", "kernel_size", "depths", "attention", "sharing")
+# What a network is chosen by -> the setting behind it.
+CHOICE = {
+    "size": "model.size",
+    "block": "model.block",
+    "kernel_size": "model.kernel_size",
+    "depths": "model.backbone.stage_blocks",
+    "attention": "model.backbone.channel_attention",
+    "sharing": "model.head.sharing",
+}
 
 
 @dataclass(frozen=True)
@@ -209,6 +217,7 @@ def model_panel(
         controls,
         [["both", "task", "place", "pixels", "measure"], *([name, *(f"{key}_{name}" for key in CHOICE)] for name in NAMES)],
         lambda **values: explorer.view(*read(values)),
+        {"task": "task"} | {f"{key}_{name}": setting for name in NAMES for key, setting in CHOICE.items()},
     )
 
     def measure(_: Any) -> None:

@@ -18,6 +18,7 @@ import ipywidgets as widgets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rtmdet_lab.config.describe import meaning_of
 from rtmdet_lab.core.errors import SettingError, UnknownNameError, UserError, did_you_mean
 from rtmdet_lab.core.escaping import for_html
 
@@ -40,9 +41,16 @@ class Panel:
     """
 
     def __init__(
-        self, controls: Mapping[str, widgets.Widget], rows: Sequence[Sequence[str]], draw: Callable[..., View]
+        self,
+        controls: Mapping[str, widgets.Widget],
+        rows: Sequence[Sequence[str]],
+        draw: Callable[..., View],
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """``rows`` are the names of the controls as they are laid out, a string that is no name is a heading."""
+        """``rows`` are the names of the controls as they are laid out, a string that is no name is a heading.
+
+        ``settings`` are the dotted names of the settings that controls stand for: their meaning becomes a tooltip.
+        """
         self.controls = dict(controls)
         self.draw = draw
         self.message = widgets.HTML()
@@ -50,6 +58,8 @@ class Panel:
         self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", object_fit="contain"))
         self.seconds = 0.0  # from the change of a control to the picture
         self._held = False
+        for name, setting in (settings or {}).items():
+            self.controls[name].tooltip = meaning_of(setting)
         lines = [widgets.HBox([self._part(name) for name in row], layout=_WRAPPED) for row in rows]
         self.box = _PictureBox(self.picture, [*lines, self.message, self.table, self.picture])
         self.box.add_class("rtmdet-panel")  # how a page tells it from other boxes, such as the bars of a training
