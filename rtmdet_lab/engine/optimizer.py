@@ -13,10 +13,18 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
 
     A parameter shared by several modules is registered once. ``config.lr`` must be set (see ``presets.resolve``).
     """
-    groups = parameter_groups(model, config)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    return OPTIMIZERS[config.optimizer](parameter_groups(model, config), config)
+
+
+def _adamw(groups: list[dict], config: TrainConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.adam_betas, eps=config.adam_eps, fused=True)
+
+
+def _sgd(groups: list[dict], config: TrainConfig) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
+
+
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict]:

@@ -74,6 +74,8 @@ EVERY_MODEL = {
     "train.gradient_accumulation_steps": 1,
     "train.optimizer": "adamw",
     "train.momentum": 0.9,
+    "train.adam_betas": (0.9, 0.999),
+    "train.adam_eps": 1e-8,
     "train.weight_decay": 0.05,
     "train.decay_norm_and_bias": False,
     "train.schedule": "flat_cosine",

@@ -76,6 +76,11 @@ def test_adamw_has_the_published_constants():
         assert group["eps"] == 1e-8
 
 
+def test_adamw_takes_betas_and_eps():
+    optimizer = build_optimizer(Small(), TrainConfig(lr=0.004, adam_betas=(0.8, 0.99), adam_eps=1e-6))
+    assert [(group["betas"], group["eps"]) for group in optimizer.param_groups] == 2 * [((0.8, 0.99), 1e-6)]
+
+
 def test_sgd_takes_the_momentum():
     optimizer = build_optimizer(Small(), TrainConfig(lr=0.1, optimizer="sgd", momentum=0.8))
     assert isinstance(optimizer, torch.optim.SGD)

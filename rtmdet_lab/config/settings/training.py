@@ -6,8 +6,18 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from rtmdet_lab.config.settings.limits import AT_LEAST_ONE, FRACTION, NOT_NEGATIVE, OVER_ZERO_TO_ONE, POSITIVE, Settings
+from rtmdet_lab.config.settings.limits import (
+    AT_LEAST_ONE,
+    FRACTION,
+    NOT_NEGATIVE,
+    OVER_ZERO_TO_ONE,
+    POSITIVE,
+    Limit,
+    Settings,
+)
 from rtmdet_lab.core.errors import SettingError
+
+_BETAS = Limit(lambda betas: all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,11 @@ class TrainConfig(Settings):
     """Learning rate after the warm-up. Left alone: the published one (sgd: 0.01 at 64 images), scaled linearly with the
     images per optimizer step (paper.md 3.2, 3.7)."""
     momentum: Annotated[float, NOT_NEGATIVE] = 0.9
-    """Momentum of SGD; adamw has none."""
+    """Momentum of SGD; adamw has train.adam_betas instead."""
+    adam_betas: Annotated[tuple[float, float], _BETAS] = (0.9, 0.999)
+    """Decay per step of AdamW's averages of the gradient and of its square (paper.md 3.2)."""
+    adam_eps: Annotated[float, POSITIVE] = 1e-8
+    """What AdamW adds to the root of the averaged square, by which it divides (paper.md 3.2)."""
     weight_decay: Annotated[float, NOT_NEGATIVE] = 0.05
     """Share of the weights, times the learning rate, that each step takes off (paper.md 3.2)."""
     decay_norm_and_bias: bool = False

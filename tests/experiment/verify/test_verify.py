@@ -126,6 +126,8 @@ ACTS: dict[str, tuple[object, dict[str, object]]] = {
     "train.optimizer": ("sgd", {}),
     "train.lr": (0.002, {}),
     "train.momentum": (0.8, SGD),
+    "train.adam_betas": ([0.9, 0.99], {}),
+    "train.adam_eps": (1e-6, {}),
     "train.weight_decay": (0.04, {}),
     "train.decay_norm_and_bias": (True, {}),
     "train.schedule": ("cosine", {}),
@@ -249,6 +251,8 @@ def test_settings_of_the_data_are_seen_by_opening_them(name):
 
 WITHOUT_PART = [
     ("train.momentum", 0.8, {}),  # AdamW
+    ("train.adam_betas", [0.8, 0.9], SGD),
+    ("train.adam_eps", 1e-6, SGD),
     ("train.ema_momentum", 0.001, {"train.ema": False}),
     ("train.ema_gamma", 100, {"train.ema": False}),
     ("loss.cls_beta", 1.0, {"loss.cls": "focal"}),
