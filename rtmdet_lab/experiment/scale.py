@@ -15,6 +15,7 @@ from rtmdet_lab.config.presets import SIZES, resolve
 from rtmdet_lab.config.recipes import starts_from_imagenet, with_scaled_weak_epochs
 from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.config.settings import ExperimentConfig, TaskName
+from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError
 
 ScaleName = Literal["smoke", "laptop", "paper"]
@@ -85,7 +86,7 @@ def quick_recipe(
     rate for steps that are few. The size of the network is the caller's.
 
     Args:
-        task: detection, instance or rotated.
+        task: of the table of tasks.
         image_size: side of the network's input in pixels, a multiple of 32.
     """
     settings: dict[str, Any] = {
@@ -95,9 +96,10 @@ def quick_recipe(
         "train.batch_size": batch_size,
         "train.lr": lr,
     }
-    if task != "instance":
+    facts = TASKS[task]
+    if facts.exp_on_reg is None:  # no published head of the task says otherwise
         settings["model.exp_on_reg"] = True
-    if task != "rotated":
+    if not facts.recipe("s", "plain").single_stage:
         settings |= {"augment.resize_range": [0.8, 1.25], "train.weak_epochs": epochs}
     return settings
 
