@@ -26,6 +26,7 @@ from rtmdet_lab.evaluation.average_precision import (
 )
 from rtmdet_lab.geometry.rotated import rotated_iou
 
+# What is scored, as benchmarks and files of results call it; no names of tasks.
 Kind = Literal["bbox", "segm", "rotated"]
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}  # pixels^2, as in COCO
 
