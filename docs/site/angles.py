@@ -11,11 +11,9 @@ import math
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Arc, FancyArrowPatch, Polygon
 
 from rtmdet_lab import rboxes_to_quads
@@ -93,14 +91,15 @@ def draw_range(axes: Axes) -> None:
 
 
 def main() -> None:
-    matplotlib.rcParams.update({"svg.hashsalt": "rtmdet-lab", "svg.fonttype": "path"})
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=[1, 1.25], layout="constrained")
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
     draw_meaning(left)
     draw_range(right)
     for axes in (left, right):
         axes.set_aspect("equal")
         axes.axis("off")
-    figure.savefig(TARGET, metadata={"Date": None}, facecolor="white")
+    with matplotlib.rc_context({"svg.hashsalt": "rtmdet-lab", "svg.fonttype": "path"}):
+        figure.savefig(TARGET, metadata={"Date": None}, facecolor="white")
     print(TARGET)
 
 

@@ -124,9 +124,10 @@ def _kind_of(args: argparse.Namespace) -> str:
 def save_figure(figure: Figure, path: Path, what: str) -> None:
     """Writes a figure in the format its name ends in, and closes it; ``what`` it shows, as for other results."""
     import matplotlib.pyplot as plt
+    from matplotlib.backend_bases import FigureCanvasBase
 
     kind = path.suffix.removeprefix(".").lower()
-    if kind not in figure.canvas.get_supported_filetypes():
+    if kind not in FigureCanvasBase.get_supported_filetypes():  # of all canvases: MPLBACKEND may name one of few formats
         raise SettingError(f"cannot draw into {path}: give it a name that ends in .png, .jpg, .pdf or .svg")
     write_output(path, what, lambda file: figure.savefig(file, format=kind, dpi=150))
     plt.close(figure)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 
+import matplotlib.pyplot as plt
 import pytest
 from made_sets import assert_one_sentence
 
-from rtmdet_lab.cli.common import parse_overrides, print_table, write_result
+from rtmdet_lab.cli.common import parse_overrides, print_table, save_figure, write_result
 from rtmdet_lab.core.errors import SettingError, StorageError
 
 
@@ -75,3 +77,19 @@ def test_result_is_written_only_on_request(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         write_result(argparse.Namespace(json=tmp_path / "file" / "r.json"), {})
+
+
+@pytest.mark.parametrize("canvas", ["svg", "agg"])
+def test_figures_are_written_in_any_format_whatever_the_backend(tmp_path, canvas):
+    with plt.rc_context(), switched_to(canvas):
+        figure, _ = plt.subplots()
+        save_figure(figure, tmp_path / "drawn.png", "figure")
+    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
+
+
+@contextlib.contextmanager
+def switched_to(canvas: str):
+    before = plt.get_backend()
+    plt.switch_backend(canvas)
+    yield
+    plt.switch_backend(before)
