@@ -45,12 +45,14 @@ def render_scene(
     size: int = 256,
     difficulty: float = 0.5,
     classes: Sequence[str] = SCENE_CLASSES,
+    single: bool = False,
 ) -> tuple[np.ndarray, list[SceneObject]]:
     """Returns image ``index`` of a split, (size, size, 3) uint8 RGB, and what is on it.
 
     Args:
         difficulty: 0 to 1; more means smaller objects, lower contrast, more overlap, clutter, distractors, blur and noise.
         classes: the forms to draw, one or more of ``SCENE_CLASSES``; labels stay indices into ``SCENE_CLASSES``.
+        single: one large form alone, beside what is of no class.
 
     Raises:
         SettingError: a size below 64, a difficulty outside of 0..1, an unknown split or class, a negative seed or index.
@@ -59,7 +61,7 @@ def render_scene(
     labels = [SCENE_CLASSES.index(name) for name in check_scene_classes(classes)]
     rng = image_stream("scenes", seed, split, index)
     canvas = _Canvas(_background(rng, size, difficulty))
-    kind = _scene_kind(rng, difficulty)
+    kind = "single" if single else _scene_kind(rng, difficulty)
     if kind == "crowded" and rng.random() < 0.6:
         _add_crowd(rng, canvas, labels, difficulty)
     for label, side, spot in _plan(rng, kind, size, labels, difficulty):
@@ -104,6 +106,10 @@ def _plan(
     if kind == "usual":
         for _ in range(int(rng.integers(3, 9))):
             plan.append((_any_of(rng, labels), _log_uniform(rng, smallest, largest), anywhere))
+    elif kind == "single":
+        plan.append(
+            (_any_of(rng, labels), rng.uniform(0.5, 0.9) * size, _Spots(size, np.array([size / 2, size / 2]), 0.05 * size))
+        )
     elif kind == "large":
         middle = _Spots(size, np.array([size / 2, size / 2]), 0.2 * size)
         for _ in range(int(rng.integers(1, 4))):
