@@ -95,7 +95,8 @@ def test_names_go_through_parsing_and_back():
     detection = [("detection", size) for size in ("nano", "tiny", "s", "m", "l", "x")]
     instance = [("instance", size) for size in ("tiny", "s", "m", "l", "x")]
     rotated = [("rotated", size) for size in ("tiny", "s", "m", "l")]
-    assert [parse_model_name(name) for name in model_names()] == detection + instance + rotated
+    classification = [("classification", size) for size in ("tiny", "s", "m", "l", "x")]
+    assert [parse_model_name(name) for name in model_names()] == detection + instance + rotated + classification
 
 
 @pytest.mark.parametrize(

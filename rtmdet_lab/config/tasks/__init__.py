@@ -14,6 +14,7 @@ NAMES = (
     "detection",
     "instance",
     "rotated",
+    "classification",
 )
 TASKS: dict[str, TaskFacts] = {name: importlib.import_module(f"{__name__}.{name}").FACTS for name in NAMES}
 
