@@ -21,6 +21,8 @@ from rtmdet_lab.geometry.priors import points_inside
 
 
 class Assigner(Protocol):
+    geometry: BoxGeometry
+
     def __call__(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Assignment: ...
 
 

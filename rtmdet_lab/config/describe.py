@@ -6,7 +6,6 @@ The meaning is the docstring below the setting, limits stand in its annotation, 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import inspect
 import itertools
@@ -21,7 +20,7 @@ from rtmdet_lab.config.overrides import iter_settings, with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.config.recipes import published_recipe
 from rtmdet_lab.config.settings import ExperimentConfig
-from rtmdet_lab.config.settings.limits import limits_of
+from rtmdet_lab.config.settings.limits import Settings
 from rtmdet_lab.config.tasks import TASKS
 
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
@@ -71,11 +70,11 @@ def meaning_of(name: str) -> str:
     return descriptions()[name].meaning
 
 
-def _described(kind: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    docstrings, limits = attribute_docstrings(kind), limits_of(kind)
+def _described(kind: type[Settings], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    docstrings, limits = attribute_docstrings(kind), kind.limits
     for name, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            yield from _described(typing.cast(type, hint), f"{prefix}{name}.")
+        if isinstance(hint, type) and issubclass(hint, Settings):
+            yield from _described(hint, f"{prefix}{name}.")
         else:
             words = _type_words(hint)
             if name in limits:  # of a list the limit says it all
@@ -102,7 +101,7 @@ def _type_words(hint: Any) -> str:
 
 def _published_values() -> dict[tuple[str, str], dict[str, Any]]:
     """Returns the settings of every published recipe by (recipe, size); a recipe is called as its task is."""
-    values = {}
+    values: dict[tuple[str, str], dict[str, Any]] = {}
     for task, facts in TASKS.items():
         for size in facts.sizes:
             config = with_overrides(ExperimentConfig(), {"task": task, "model.size": size})

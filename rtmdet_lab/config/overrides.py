@@ -67,7 +67,8 @@ _hints_of = functools.cache(typing.get_type_hints)
 
 def _replaced(config: Any, path: str, full_name: str, value: Any) -> Any:
     head, _, rest = path.partition(".")
-    hints = _hints_of(type(config))
+    kind: type = type(config)
+    hints = _hints_of(kind)
     if head not in hints:
         raise UnknownNameError(f"no setting {full_name!r}{_suggestion(config, path, full_name)}")
     current = getattr(config, head)

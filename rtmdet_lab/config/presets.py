@@ -158,7 +158,7 @@ def resolve_test(config: TestConfig, task: TaskName, canvas: int = 640) -> Resol
     if facts.tta is None and (augmented or config.tile is not None):
         name = "tta" if augmented else "tile"
         raise SettingError(f"test.{name} {facts.tta_refused}: leave it alone for the task {task}")
-    if augmented:
+    if augmented and facts.tta is not None:
         published |= facts.tta
         if not config.tta:
             published |= {"tta_scales": (1.0,), "tta_flip": False}

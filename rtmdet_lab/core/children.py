@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -87,6 +87,7 @@ def begin_child() -> None:
     for signum in ENDING:
         signal.signal(signum, signal.SIG_DFL)  # a fork inherits what the parent does
     parent = multiprocessing.parent_process()
+    assert parent is not None, "begin_child belongs into a process of multiprocessing"
     forked = os.getppid() == parent.pid  # not by a server of forks, nor is the parent gone already
 
     def watch() -> None:
@@ -200,7 +201,7 @@ def kill(pids: Iterable[int]) -> None:
 
 def map_in_processes(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, chunk: int, what: str
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields ``function(job)`` of each job in order, from so many processes (1: this one).
 
     However this ends, so do the processes.

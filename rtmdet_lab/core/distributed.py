@@ -51,6 +51,7 @@ def process_group() -> Iterator[None]:
         return
     # Every life of the processes gets names of its own: PyTorch 2.14 would find the addresses of those that were killed.
     life = f"life {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    store: dist.Store
     if folder := os.environ.get(STORE_FOLDER):
         number, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         store = dist.FileStore(str(Path(folder) / life), size)
@@ -175,7 +176,8 @@ def share_gradients(model: nn.Module, device: torch.device) -> DistributedDataPa
     devices = [device] if device.type == "cuda" else None
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # renamed in PyTorch 2.14
-    return DistributedDataParallel(model, devices, gradient_as_bucket_view=True, **{name: False})
+    unsynchronised: dict[str, Any] = {name: False}
+    return DistributedDataParallel(model, devices, gradient_as_bucket_view=True, **unsynchronised)
 
 
 class _Sum(torch.autograd.Function):

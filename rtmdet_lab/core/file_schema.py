@@ -78,10 +78,10 @@ def require(kind: type[Kind], content: Any, what: str) -> Kind:
     unknown = [str(name) for name in content if name not in names]
     missing = [item.name for item in dataclasses.fields(kind) if _is_required(item) and item.name not in content]  # type: ignore[arg-type]
     if missing or unknown:
-        problem = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which this version does not know"
-        raise DataError(f"{what}: it {problem}")
-    problem = _first_problem(_checker(kind), content)
-    if problem:
+        fault = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which this version does not know"
+        raise DataError(f"{what}: it {fault}")
+    plain: type = kind
+    if problem := _first_problem(_checker(plain), content):
         raise DataError(f"{what}: {problem}")
     return kind(**content)
 

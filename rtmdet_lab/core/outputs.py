@@ -55,7 +55,7 @@ def require_output(path: Path, kind: str, inputs: Collection[tuple[int, int]] = 
 
 def require_outputs(outputs: Mapping[Path, str], inputs: Iterable[Path] = ()) -> None:
     """Checks all files of a call at once, before its work; ``outputs``: path -> kind of result."""
-    used = {_identity(path) for path in inputs} - {None}
+    used = {identity for path in inputs if (identity := _identity(path))}
     for path, kind in outputs.items():
         require_output(path, kind, used)
 

@@ -9,25 +9,26 @@ cx cy w h angle with the angle in radians, le90 range [-pi/2, pi/2), positive fr
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 
+@dataclass
 class _Record:
     """What the dataclasses below share: ``.to`` for every tensor field."""
 
-    def to(self, *args: Any, **kwargs: Any):
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Returns a copy with every tensor moved as by ``Tensor.to``."""
-        moved = {}
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            moved[item.name] = value.to(*args, **kwargs) if isinstance(value, (Tensor, _Record)) else value
-        return type(self)(**moved)
+        parts = {name: value for name, value in vars(self).items() if isinstance(value, (Tensor, _Record))}
+        moved: dict[str, Any] = {name: value.to(*args, **kwargs) for name, value in parts.items()}
+        return dataclasses.replace(self, **moved)
 
 
+@dataclass
 class _PerObject(_Record):
     """Records whose tensor fields all have one row per object."""
 
@@ -38,17 +39,17 @@ class _PerObject(_Record):
             raise ValueError(f"{type(self).__name__} needs fields of one length, got {listed}")
 
     def _tensors(self) -> dict[str, Tensor]:
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(next(iter(self._tensors().values())))
 
-    def __getitem__(self, index: Any):
+    def __getitem__(self, index: Any) -> Self:
         """Returns the objects chosen by a boolean mask, an index tensor, a list or a slice."""
         if isinstance(index, int):
             index = [index]
-        return dataclasses.replace(self, **{name: value[index] for name, value in self._tensors().items()})
+        chosen: dict[str, Any] = {name: value[index] for name, value in self._tensors().items()}
+        return dataclasses.replace(self, **chosen)
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,6 @@ class Priors(_PerObject):
     points: Tensor  # (P, 2) x, y in pixels
     strides: Tensor  # (P,) pixels
 
-    def __len__(self) -> int:
-        return len(self.points)
-
 
 @dataclass
 class DensePredictions(_Record):
@@ -136,17 +134,15 @@ class DensePredictions(_Record):
         if isinstance(index, int):
             number = range(len(self))[index]
             index = slice(number, number + 1)  # nothing is copied
-        chosen = {
-            item.name: getattr(self, item.name)[index]
-            for item in dataclasses.fields(self)
-            if isinstance(getattr(self, item.name), Tensor)
-        }
-        return dataclasses.replace(self, **chosen)
+        return self._mapped(lambda value: value[index])
 
     def detach(self) -> DensePredictions:
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        detached = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
-        return dataclasses.replace(self, **detached)
+        return self._mapped(Tensor.detach)
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> DensePredictions:
+        values = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        changed: dict[str, Any] = {name: function(value) for name, value in values.items()}
+        return dataclasses.replace(self, **changed)
 
     def level_sizes(self) -> list[int]:
         """Returns the number of points of each level, in order."""

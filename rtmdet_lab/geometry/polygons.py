@@ -108,7 +108,7 @@ class Outlines:
         if meets.all() and not reaches.any():
             return self
         parts, kept = self._parts(), []
-        for number in meets.nonzero()[0].tolist():
+        for number in np.flatnonzero(meets).tolist():
             part = parts[number]
             for (axis, bound, sign), past in zip(_sides(width, height), reaches[number].tolist(), strict=True):
                 if past and len(part) >= 3:

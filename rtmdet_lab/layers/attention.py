@@ -12,6 +12,7 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.fc = nn.Conv2d(channels, channels, 1)
+        assert self.fc.bias is not None
         nn.init.zeros_(self.fc.bias)  # as published: every channel starts near a half
 
     def forward(self, x: Tensor) -> Tensor:

@@ -70,6 +70,8 @@ def merge_branches(rep: RepConv | RepDepthwise) -> nn.Conv2d:
 
 def _fold(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     # In float64: rsqrt of a small variance times a large weight would otherwise lose digits twice.
+    assert bn.running_var is not None
+    assert bn.running_mean is not None
     scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
     folded = weight.double() * scale[:, None, None, None]
     bias = bn.bias.double() - bn.running_mean.double() * scale

@@ -40,7 +40,7 @@ def check_parameters(cells: Sequence[str] | None = None) -> dict[str, Any]:
         SettingError: the notebook has no parameters cell.
     """
     running = cells is None
-    if running:
+    if cells is None:
         cells = _executed_cells()
         show_tables_plain(sys.modules["IPython"].get_ipython())
     declared = [cell for cell in cells if cell.lstrip().startswith(DECLARED)]
@@ -92,9 +92,12 @@ def show_tables_plain(shell: InteractiveShell) -> None:
         "text/html": lambda frame: plain(frame)._repr_html_(),
         "text/plain": lambda frame, printer, _: printer.text(repr(plain(frame))),
     }
+    formatter = shell.display_formatter
+    if formatter is None:  # a shell that shows nothing
+        return
     for kind, shape in shapes.items():
         for module in ("pandas", "pandas.core.frame"):  # since pandas 3, and before
-            shell.display_formatter.formatters[kind].for_type_by_name(module, "DataFrame", shape)
+            formatter.formatters[kind].for_type_by_name(module, "DataFrame", shape)
 
 
 def _executed_cells() -> list[str]:

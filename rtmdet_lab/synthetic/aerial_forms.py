@@ -7,7 +7,7 @@ bridge, harbor) have u along their longer side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -90,8 +90,8 @@ def paint_polygons(pixels: np.ndarray, polygons: Layers) -> None:
     window[:] = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
 
 
-def rectangle(u: tuple[float, float] = (-1, 1), v: tuple[float, float] = (-1, 1)) -> np.ndarray:
-    """Returns the four corners (4, 2) of a rectangle over two ranges."""
+def rectangle(u: Sequence[float] = (-1, 1), v: Sequence[float] = (-1, 1)) -> np.ndarray:
+    """Returns the four corners (4, 2) of a rectangle over two ranges, each (low, high)."""
     return np.array([[u[0], v[0]], [u[1], v[0]], [u[1], v[1]], [u[0], v[1]]], float)
 
 
@@ -116,7 +116,7 @@ def _plane(rng: np.random.Generator, color: np.ndarray) -> Layers:
     layers = [(wings, shade), (tail, shade), (fuselage, color)]
     for side in (-1, 1):
         u = root - 0.45 * sweep + 0.08
-        layers.append((rectangle((u - 0.12, u + 0.06), tuple(sorted((side * 0.38, side * 0.47)))), color * 0.6))
+        layers.append((rectangle((u - 0.12, u + 0.06), sorted((side * 0.38, side * 0.47))), color * 0.6))
     return layers
 
 
@@ -157,9 +157,9 @@ def _court(rng: np.random.Generator, color: np.ndarray) -> Layers:
         layers += [(_disc(1.0) * (0.16, 0.3), line), (_disc(1.0) * (0.13, 0.25), inner)]
         for side in (-1, 1):
             ends = sorted((side * u, side * (u - 0.28)))
-            layers.append((rectangle(tuple(ends), (-0.35, 0.35)), line))
+            layers.append((rectangle(ends, (-0.35, 0.35)), line))
             ends = sorted((side * (u - t), side * (u - 0.28 + t)))
-            layers.append((rectangle(tuple(ends), (-0.3, 0.3)), inner))
+            layers.append((rectangle(ends, (-0.3, 0.3)), inner))
     return layers
 
 

@@ -112,7 +112,8 @@ def _write_image(images: Path, split: str, common: dict[str, Any], index: int) -
 
 
 def _annotation_file(found: list[list[dict[str, Any]]], common: dict[str, Any]) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, entries in enumerate(found):
         image_id = index + 1
         images.append({"id": image_id, "file_name": _file_name(index), "width": common["size"], "height": common["size"]})

@@ -72,7 +72,7 @@ def paint_region(rng: np.random.Generator, pixels: np.ndarray, outline: np.ndarr
     if bottom <= top or right <= left:
         return
     alpha = coverage.alpha[top - coverage.top : bottom - coverage.top, left - coverage.left : right - coverage.left]
-    uneven = octave_noise(rng, *alpha.shape, cell=24, count=4) - 0.5
+    uneven = octave_noise(rng, alpha.shape[0], alpha.shape[1], cell=24, count=4) - 0.5
     blend(pixels[top:bottom, left:right], alpha, color + uneven[:, :, None] * np.float32(22))
 
 

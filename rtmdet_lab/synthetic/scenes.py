@@ -213,7 +213,7 @@ class _Canvas:
         second = color_near(rng, first, 10, 90)
         side = max(coverage.alpha.shape)
         period = float(np.clip(side * rng.uniform(0.12, 0.4), 3, 24))
-        colors = texture(rng, *part.shape, first, second, period)
+        colors = texture(rng, part.shape[0], part.shape[1], first, second, period)
         if side > 14 and rng.random() < 0.35:
             rim = int(np.clip(side * rng.uniform(0.02, 0.06), 1, 5))
             kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1,) * 2)

@@ -8,9 +8,10 @@ import re
 import griffe
 import pytest
 
-from rtmdet_lab.config import describe, settings
+from rtmdet_lab.config import settings
 from rtmdet_lab.config.describe import attribute_docstrings, descriptions, meaning_of
 from rtmdet_lab.config.overrides import iter_settings
+from rtmdet_lab.config.resolved import ResolvedTrain
 from rtmdet_lab.config.settings import ExperimentConfig, TrainConfig
 
 FILLER = {"a", "an", "and", "are", "as", "by", "in", "is", "it", "of", "or", "that", "the", "thi", "to", "what", "which"}
@@ -98,6 +99,7 @@ def test_class_without_source_has_no_docstrings(monkeypatch):
 
 def test_limits_stand_in_annotations_alone():
     # A check in a constructor would be missing from what is listed; those that compare two settings are left.
-    own = [kind.__name__ for kind in vars(settings).values() if isinstance(kind, type) and "__post_init__" in vars(kind)]
-    assert own == ["AssignerConfig"]
-    assert describe.limits_of(TrainConfig)["lr_floor"].words == "between 0 and 1"
+    own = {kind.__name__ for kind in vars(settings).values() if isinstance(kind, type) and "__post_init__" in vars(kind)}
+    assert own == {"Settings", "AssignerConfig"}
+    assert ResolvedTrain.limits == TrainConfig.limits
+    assert TrainConfig.limits["lr_floor"].words == "between 0 and 1"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rtmdet_lab.config.settings.data import AugmentConfig, DataConfig
 from rtmdet_lab.config.settings.inference import INFERENCE, TestConfig
+from rtmdet_lab.config.settings.limits import Settings
 from rtmdet_lab.config.settings.model import (
     MOST_CLASSES,
     BackboneConfig,
@@ -55,7 +56,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class ExperimentConfig:
+class ExperimentConfig(Settings):
     """One run: a task, a network, how it is taught, on what, and the seed."""
 
     task: TaskName = "detection"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rtmdet_lab.core.errors import SettingError
@@ -33,22 +32,18 @@ class Settings:
         SettingError: naming setting, value and what is allowed.
     """
 
-    part = ""  # dotted name; without a type, so that it is no setting
+    # Without types, so that neither is a setting.
+    part = ""  # its dotted name
+    limits = MappingProxyType(dict[str, Limit]())  # by name of the setting
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = typing.get_type_hints(cls, include_extras=True)
+        found = {name: extra for name, hint in own.items() for extra in typing.get_args(hint) if isinstance(extra, Limit)}
+        cls.limits = MappingProxyType(cls.limits | found)  # a resolved config has those of the one it narrows
 
     def __post_init__(self) -> None:
-        for name, limit in limits_of(type(self)).items():
+        for name, limit in self.limits.items():
             value = getattr(self, name)
             if value is not None and not limit.allows(value):
                 raise SettingError(f"{self.part}.{name} is {value!r}, but must be {limit.words}")
-
-
-@functools.cache
-def limits_of(kind: type) -> Mapping[str, Limit]:
-    """Returns the limits of a config's own settings by name; a resolved config has those of the one it narrows."""
-    limits: dict[str, Limit] = {}
-    for base in reversed([base for base in kind.__mro__ if dataclasses.is_dataclass(base)]):
-        for name, hint in typing.get_type_hints(base, include_extras=True).items():
-            for extra in typing.get_args(hint):
-                if isinstance(extra, Limit):
-                    limits[name] = extra
-    return limits

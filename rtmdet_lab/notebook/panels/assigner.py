@@ -133,7 +133,9 @@ class AssignerExplorer:
         return Matching({"IoU": overlap}, False, inside.any(dim=0), None, None, found.gt_index[0])
 
     def _assigner(self, config: AssignerConfig, moment: str) -> Any:
-        return build_assigner(config, self.task(moment).assigner.geometry)
+        learned = self.task(moment).assigner
+        assert learned is not None, "the panel offers tasks with points alone"
+        return build_assigner(config, learned.geometry)
 
     def view(self, config: AssignerConfig, against: AssignerConfig, moment: str, image: int, number: int) -> View:
         """Returns the pictures of one object and the table of all of them.
@@ -166,7 +168,6 @@ def _table(targets: Targets, classes: Sequence[str], number: int, now: Matching,
     rows = []
     for index, label in enumerate(targets.labels.tolist()):
         mine, was = now.gt_index == index, before.gt_index == index
-        wanted = None if now.selected is None else int(now.selected[index].sum())
         rows.append(
             [
                 f"{index}: {classes[label]}",
@@ -176,7 +177,7 @@ def _table(targets: Targets, classes: Sequence[str], number: int, now: Matching,
                 str(int(was.sum())),
                 str(int((mine & ~was).sum())),
                 str(int((was & ~mine).sum())),
-                "-" if wanted is None else str(int((now.selected[index] & ~mine).sum())),
+                "-" if now.selected is None else str(int((now.selected[index] & ~mine).sum())),
             ]
         )
     header = ["object", "k", "k before", "points", "points before", "won", "lost", "lost in conflicts"]

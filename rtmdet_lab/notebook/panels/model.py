@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import ipywidgets as widgets
 import torch
@@ -131,7 +131,7 @@ class ModelExplorer:
         features = features_at(model, place)
         settle_norms(model, features, size, self.seed)
         found = receptive_field(features, size, precision.samples, self.seed)
-        latency = measure_latency(fuse(model), size, precision.runs, warmup=1, device=self.device)
+        latency = measure_latency(cast(RTMDet, fuse(model)), size, precision.runs, warmup=1, device=self.device)
         self._measured[key] = (precision, latency, found)
         return latency, found
 
@@ -210,8 +210,8 @@ def model_panel(
         controls |= {f"{key}_{name}": one for key, one in _choice_controls().items()}
 
     def read(values: dict[str, Any]) -> tuple[tuple[ModelChoice, ModelChoice], TaskName, str, int]:
-        both = tuple(ModelChoice(**{key: values[f"{key}_{name}"] for key in CHOICE}) for name in NAMES)
-        return both, values["task"], values["place"], values["pixels"]
+        first, second = (ModelChoice(**{key: values[f"{key}_{name}"] for key in CHOICE}) for name in NAMES)
+        return (first, second), values["task"], values["place"], values["pixels"]
 
     panel = Panel(
         controls,
@@ -221,11 +221,11 @@ def model_panel(
     )
 
     def measure(_: Any) -> None:
-        both, *where = read(panel.values)
+        both, task, place, size = read(panel.values)
         panel.message.value = "measuring ..."
         with panel.telling():
             for choice in dict.fromkeys(both):
-                explorer.measured(choice, *where, CAREFUL)
+                explorer.measured(choice, task, place, size, CAREFUL)
             panel.refresh()
 
     controls["measure"].on_click(measure)
