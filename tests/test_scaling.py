@@ -32,6 +32,7 @@ scaling = load("scaling")
 INPUTS = scaling.Inputs()
 
 
+@pytest.mark.slow
 def test_document_shows_exactly_the_tables_of_the_script():
     printed = []
     for title, rows in scaling.tables(INPUTS):

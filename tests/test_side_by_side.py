@@ -155,6 +155,7 @@ def test_own_side_answers_with_what_the_library_computes(script, data, tmp_path)
     assert np.array_equal(np.load(side.result)["kept"], kept.numpy())
 
 
+@pytest.mark.slow
 def test_side_that_breaks_ends_the_benchmark_with_its_last_words(script, tmp_path):
     (tmp_path / "case.json").write_text(json.dumps({"kind": "no such kind"}))
     with pytest.raises(SystemExit, match=r"(?s)'own' failed.*KeyError"):

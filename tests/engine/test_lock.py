@@ -39,6 +39,7 @@ def test_folder_is_free_before_and_after(tmp_path):
     assert not (tmp_path / "run").exists()  # nothing was written
 
 
+@pytest.mark.slow
 def test_second_training_is_refused_and_a_killed_one_frees_the_folder_at_once(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     try:

@@ -173,7 +173,7 @@ def fake_scores(monkeypatch, scores: list[float]) -> None:
     monkeypatch.setattr(hooks, "run_evaluation", lambda *_: FakeEvaluator(next(remaining)))
 
 
-@pytest.mark.parametrize("score_of", ["best", "last"])
+@pytest.mark.parametrize("score_of", ["best", pytest.param("last", marks=pytest.mark.slow)])
 def test_best_weights_are_those_of_the_best_validation_and_the_model_ends_with_those_that_score(
     tmp_path, monkeypatch, score_of
 ):

@@ -100,6 +100,7 @@ def test_interrupted_run_with_workers_and_accumulation_ends_with_the_same_weight
     assert_same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "workers"),
     [

@@ -90,6 +90,7 @@ def test_nothing_fits_is_one_sentence():
     assert_one_sentence(error.value, "batches of 1 images of 64 x 64", "augment.input_size")
 
 
+@pytest.mark.slow
 def test_what_did_not_fit_is_let_go(monkeypatch):
     held = []
     task = make_task(**{"train.batch_size": 4})

@@ -412,7 +412,7 @@ def test_device_that_torch_knows_and_this_library_does_not_is_refused(name):
     assert_one_sentence(error.value, repr(name))
 
 
-@pytest.mark.parametrize("task", ["instance", "rotated"])
+@pytest.mark.parametrize("task", [pytest.param("instance", marks=pytest.mark.slow), "rotated"])
 def test_other_tasks_run_from_generated_data_to_a_record_and_back(task, tmp_path):
     if task == "instance":
         generate_scenes(tmp_path / "data", train=6, val=3, size=64, progress=False)

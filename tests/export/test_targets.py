@@ -126,6 +126,7 @@ def agrees(path: Path, task: str, images: list[Path]) -> None:
     assert difference.masks_equal is None or difference.masks_equal > 0.999
 
 
+@pytest.mark.slow
 def test_torchscript_agrees_with_pytorch(image_files):
     agrees(exported("rotated", "torchscript"), "rotated", image_files)
     agrees(exported("instance", "torchscript"), "instance", image_files)

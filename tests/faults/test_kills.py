@@ -25,15 +25,16 @@ def whole(tmp_path_factory):
     return final(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "count"),
     [
         ("between step and average", 6),  # in the second epoch
-        pytest.param("while a file is written", 2, marks=pytest.mark.slow),
-        pytest.param("between the states' names", 2, marks=pytest.mark.slow),
-        pytest.param("during validation", 2, marks=pytest.mark.slow),
-        pytest.param("before the log", 1, marks=pytest.mark.slow),
-        pytest.param("after an epoch", 2, marks=pytest.mark.slow),  # the stages change here
+        ("while a file is written", 2),
+        ("between the states' names", 2),
+        ("during validation", 2),
+        ("before the log", 1),
+        ("after an epoch", 2),  # the stages change here
     ],
 )
 def test_killed_run_ends_with_the_same_files_bit_for_bit(tmp_path, whole, moment, count):

@@ -83,6 +83,7 @@ def test_disk_that_is_full_when_a_record_is_written_keeps_the_earlier_one(disk):
     assert json.loads((disk / "results.json").read_text()) == {"AP": 0.5}
 
 
+@pytest.mark.slow
 def test_disk_that_is_full_when_a_notebook_is_written_fails_the_run_and_the_next_start_does_it(tmp_path, disk, monkeypatch):
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]})])
     made.metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}

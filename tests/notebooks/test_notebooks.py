@@ -87,6 +87,7 @@ def test_every_parameter_is_used(path):
     assert [name for name in names if name not in rest] == []
 
 
+@pytest.mark.slow
 def test_quickstart_trains_scores_and_draws(quickstart):
     folder, notebook = quickstart
     record = json.loads((folder / "run" / "results.json").read_text())

@@ -164,6 +164,7 @@ def test_process_that_ends_or_hangs_is_not_waited_for(behaviour, fake, monkeypat
     assert driver.process.returncode is not None
 
 
+@pytest.mark.slow
 def test_process_is_not_blamed_for_the_time_its_listener_takes(fake, monkeypatch):
     pytest.importorskip("ray")
     script = fake / "python"
