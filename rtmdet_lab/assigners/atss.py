@@ -41,8 +41,7 @@ class ATSSAssigner:
         near = torch.zeros_like(inputs.inside)
         start = 0
         for size in level_sizes:
-            count = min(self.topk, size)
-            nearest = distance[..., start : start + size].topk(count, dim=-1, largest=False).indices + start
+            nearest = distance[..., start : start + size].topk(min(self.topk, size), dim=-1, largest=False).indices + start
             near.scatter_(-1, nearest, True)
             start += size
 

@@ -105,4 +105,4 @@ def _free(pairs: Pairs, *_: float, **__: float) -> Tensor:
 CLS_COSTS: dict[str, CostTerm] = {"soft": soft_cls_cost, "hard": hard_cls_cost, "bce": bce_cls_cost, "none": _free}
 IOU_COSTS: dict[str, CostTerm] = {"log": log_iou_cost, "giou": giou_cost, "linear": linear_iou_cost, "none": _free}
 # Center terms also take radius (strides) and base.
-CENTER_COSTS: dict[str, CostTerm] = {"soft": soft_center_cost, "fixed": fixed_center_cost, "none": _free}
+CENTER_COSTS: dict[str, Callable[..., Tensor]] = {"soft": soft_center_cost, "fixed": fixed_center_cost, "none": _free}

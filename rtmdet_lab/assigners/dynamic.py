@@ -89,7 +89,7 @@ class DynamicAssigner:
         self.topk = topk
         self.candidates = candidates
         self.geometry = geometry or BoxGeometry()
-        center = partial(CENTER_COSTS[center_cost], radius=center_radius, base=center_base)
+        center: CostTerm = partial(CENTER_COSTS[center_cost], radius=center_radius, base=center_base)
         terms: dict[str, CostTerm] = {"cls": CLS_COSTS[cls_cost], "iou": IOU_COSTS[iou_cost], "center": center}
         self.terms = {name: (term, weight) for (name, term), weight in zip(terms.items(), weights, strict=True)}
         # Pairs further apart than this, in strides, cost FAR or more for their distance alone; None: distance says nothing.
@@ -113,7 +113,8 @@ class DynamicAssigner:
     def explain(self, predictions: DensePredictions, targets: Sequence[Targets]) -> Explanation:
         """Returns the assignment with everything that led to it; the training path keeps none of it."""
         inputs = match_inputs(predictions, targets, self.geometry)
-        candidates, terms = self.candidates(inputs), {}
+        candidates = self.candidates(inputs)
+        terms: dict[str, Tensor] = {}
         allowed = candidates[:, None] & inputs.targets.valid[..., None]
         cost = self._cost(inputs, allowed, terms)
         selected = torch.zeros_like(cost, dtype=torch.bool)
@@ -163,15 +164,16 @@ class DynamicAssigner:
         num_points = inputs.boxes.shape[1]
         if self.reach is None:
             return self._match(inputs, torch.ones(1, num_points, dtype=torch.bool))
-        counts, index, ious, dynamic_k = [], [], [], []
+        counts: list[Tensor] = []
+        index, ious, wanted = [], [], []
         for part in _in_parts(inputs):
             near = (in_center_region(part, self.reach) & part.targets.valid[..., None])[0]
-            pairs = near.flatten().nonzero().squeeze(1)
-            index.append(pairs + sum(map(len, counts)) * num_points)
-            ious.append(part.iou.flatten().index_select(0, pairs))
+            places = near.flatten().nonzero().squeeze(1)
+            index.append(places + sum(len(count) for count in counts) * num_points)
+            ious.append(part.iou.flatten().index_select(0, places))
             counts.append(near.sum(dim=1))
-            dynamic_k.append(self._dynamic_k(part))
-        dynamic_k = torch.cat(dynamic_k, dim=1)
+            wanted.append(self._dynamic_k(part))
+        dynamic_k = torch.cat(wanted, dim=1)
         pairs = SomePairs(inputs, torch.cat(index), torch.cat(ious))
         cost = self._cost(pairs)
         topk = min(self.topk, num_points)
@@ -202,6 +204,7 @@ class DynamicAssigner:
             cost = value if cost is None else cost + value
             if terms is not None:
                 terms[name] = value
+        assert cost is not None  # there are three terms
         cost = cost.clamp(max=1e38)  # a far point may cost more than float32 holds, and is yet cheaper than one not allowed
         return cost if allowed is None else torch.where(allowed, cost, torch.inf)
 

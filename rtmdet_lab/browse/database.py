@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urlsplit
 
 from rtmdet_lab.core.errors import StorageError
@@ -129,7 +130,7 @@ def _require_server(address: str) -> None:
     from pymongo.errors import PyMongoError
 
     try:
-        client = pymongo.MongoClient(address, serverSelectionTimeoutMS=_REACH_MS)
+        client: pymongo.MongoClient[Any] = pymongo.MongoClient(address, serverSelectionTimeoutMS=_REACH_MS)
         try:
             client.admin.command("ping")
         finally:

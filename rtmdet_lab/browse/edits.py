@@ -71,14 +71,15 @@ def write_edits(dataset: Any, sources: Sequence[Source], target: Path) -> tuple[
 
 def _of_truth(pair: ImagePair, labels: Sequence[Mapping[str, Any]], source: Source) -> list[Correction]:
     """Returns what became of an image's objects."""
-    if pair.truth.ids is None and len(pair.truth):
+    known_ids = () if pair.truth.ids is None else pair.truth.ids
+    if len(known_ids) < len(pair.truth):
         raise DataError(f"the objects of image {pair.image_id!r} have no ids, so none can be corrected")
-    nothing = [[] for _ in range(len(pair.truth))]
+    nothing: list[list[Any]] = [[] for _ in range(len(pair.truth))]
     before = label_documents(pair.truth, pair.size, source.classes, {}, nothing, "")
     now = {label[NUMBER]: label for label in labels if NUMBER in label}
     found = []
     for number, old in enumerate(before):
-        label, known = now.get(number), pair.truth.ids[number]
+        label, known = now.get(number), known_ids[number]
         if label is None or REMOVE in label.get("tags", []):
             found.append(Correction(pair.image_id, known, drop=True))
             continue
@@ -103,5 +104,5 @@ def _box(label: Mapping[str, Any], size: tuple[int, int]) -> list[float]:
         return (np.array(label["bounding_box"]) * (width, height, width, height)).tolist()
     points = np.array(label["points"][0], dtype=float) * (width, height)
     if len(points) != 4:  # drawn by hand: the smallest rectangle around it
-        points = cv2.boxPoints(cv2.minAreaRect(points.astype(np.float32)))
+        points = cv2.boxPoints(cv2.minAreaRect(points.astype(np.float32))).astype(float)
     return points.flatten().tolist()

@@ -30,7 +30,8 @@ def save_label_issues(dataset: Any, source: Source, issues: Sequence[LabelIssue]
         dataset.delete_saved_view(view)
     if not issues:
         return None
-    ids, images = [], {}
+    ids: list[str] = []
+    images: dict[str, None] = {}
     for one in issues[:MOST]:
         images[str(one.image_id)] = None
         for place, row in ((TRUTH, one.object), (field, one.detection)):

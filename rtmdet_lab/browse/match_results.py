@@ -52,7 +52,7 @@ def _describe_image(errors: Errors, number: int) -> Rows:
     kinds, ious = errors.kinds[rows], errors.ious[rows]
     told: dict[str, Sequence[Any]] = {KIND: [KINDS[kind_number] for kind_number in kinds]}
     told["iou"] = ious.tolist() if len(truth) else [math.nan] * len(detections)
-    if kind == "segm":
+    if detections.masks is not None and truth.masks is not None and kind == "segm":
         taken = np.where(kinds == RIGHT, errors.objects[rows] - truth_rows.start, -1)
         told["boundary_iou"] = [
             boundary_iou(detections.masks[row], truth.masks[target]) if target >= 0 else None
@@ -60,7 +60,7 @@ def _describe_image(errors: Errors, number: int) -> Rows:
         ]
     if kind == "rotated":
         told |= _turns(detections, truth, np.maximum(errors.nearest[rows] - truth_rows.start, -1))
-    known = {**shapes(truth, pair.size), "crowding": _crowding(truth, kind), "ignored": truth.ignore.tolist()}
+    known = {**shapes(truth, pair.size), "crowding": _crowding(truth, kind), "ignored": np.asarray(truth.ignore).tolist()}
     return Rows({**shapes(detections, pair.size), **told}, known, errors.missed[truth_rows])
 
 

@@ -23,7 +23,7 @@ from rtmdet_lab.data.label_file import read_label_file
 from rtmdet_lab.data.segmentation import decode_segmentation
 from rtmdet_lab.evaluation.coco_files import read_results
 from rtmdet_lab.evaluation.dota_files import from_rotated_results
-from rtmdet_lab.evaluation.matching import ImagePair, Objects
+from rtmdet_lab.evaluation.matching import ImagePair, Kind, Objects
 from rtmdet_lab.experiment.record import RECORD_NAME, read_record
 from rtmdet_lab.experiment.run import PREDICTIONS_NAME
 from rtmdet_lab.geometry.rotated import quads_to_rboxes, to_le90
@@ -104,7 +104,9 @@ def _known(
     results: list[Any], file: Path, images: set[Any], classes: set[Any], key: str
 ) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Returns the results of known images and classes, and a sentence for each sort of the others."""
-    kept, strange_images, strange_classes = [], Counter(), Counter()
+    kept: list[Mapping[str, Any]] = []
+    strange_images: Counter[str] = Counter()
+    strange_classes: Counter[str] = Counter()
     for number, one in enumerate(results, start=1):
         named = isinstance(one, Mapping) and all(isinstance(one.get(name), (int, str)) for name in ("image_id", key))
         if not named:
@@ -125,9 +127,9 @@ def _known(
 
 def _read_coco(
     results: list[Any], predictions: Path, images: Path, annotations: Path, classes: Sequence[str] | None
-) -> tuple[list[ImagePair], tuple[str, ...], str, list[str]]:
+) -> tuple[list[ImagePair], tuple[str, ...], Kind, list[str]]:
     masks = any(isinstance(one, Mapping) and "segmentation" in one for one in results)
-    kind = "segm" if masks else "bbox"
+    kind: Kind = "segm" if masks else "bbox"
     file = read_coco(annotations, classes or None, segmentations=masks, of_another_set=bool(classes))
     # Sizes: of the file, or of the image where the file does not say.
     sizes, left_out = {}, list(file.problems)
@@ -190,9 +192,9 @@ def _coco_found(results: Sequence[Mapping[str, Any]], file: CocoFile, masks: boo
 
 def _read_rotated(
     results: list[Any], predictions: Path, images: Path, annotations: Path, classes: Sequence[str] | None
-) -> tuple[list[ImagePair], tuple[str, ...], str, list[str]]:
+) -> tuple[list[ImagePair], tuple[str, ...], Kind, list[str]]:
     found_pairs, left_out = find_pairs(images, annotations)
-    files = {pair.image_id: read_label_file(pair.labels, on_bad="skip") for pair in found_pairs}
+    files = {pair.image_id: read_label_file(str(pair.labels), on_bad="skip") for pair in found_pairs}
     left_out += [problem for file in files.values() for problem in file.problems]
     names = tuple(classes or choose_classes(name for file in files.values() for name in file.names))
     kept, strange = _known(results, predictions, set(files), set(names), "class")

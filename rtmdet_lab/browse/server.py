@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 HOST = "127.0.0.1"  # FiftyOne's own default inside of containers is every address of the machine
@@ -122,7 +122,7 @@ def main() -> None:
     set_port(port)
     config = Config()
     config.bind = [f"{HOST}:{port}"]
-    asyncio.run(serve(Guard(app, token, port), config))
+    asyncio.run(serve(cast(Any, Guard(app, token, port)), config))  # an ASGI program like any other
 
 
 if __name__ == "__main__":

@@ -55,9 +55,8 @@ def run(args: argparse.Namespace) -> None:
         raise SettingError("nothing to browse: name run folders, or --predictions with --images and --annotations")
     if args.predictions and not (args.images and args.annotations):
         raise SettingError("--predictions needs --images and --annotations: a file of detections does not say what on")
-    port = (
-        None if args.no_app or args.save_edits else choose_port(args.port)
-    )  # before the work, so that a port in use costs nothing
+    # Before the work, so that a port in use costs nothing.
+    port = None if args.no_app or args.save_edits else choose_port(args.port)
     sources = _read(args)
     dataset, notes = put(sources, args.name, _shown_progress())
     for note in notes:
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         path, count = write_edits(dataset, sources, args.save_edits)
         say(f"{count} corrections: {path}")
         result |= {"corrections": count, "corrected": str(path)}
-    if args.no_app or args.save_edits:
+    if port is None:
         write_result(args, result)
         return
     session = launch(dataset, port, open_browser=not args.no_open)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from rtmdet_lab.core.errors import DataError, SettingError
 from rtmdet_lab.core.escaping import for_terminal, say
 
 if TYPE_CHECKING:
-    from rtmdet_lab.data.formats import DataFormat
+    pass
 
 _EXAMPLES = {
     "generate": """\
@@ -132,7 +133,7 @@ def _check(args: argparse.Namespace) -> int:
 
     classes = None if args.classes is None else [name.strip() for name in args.classes.split(",")]
     if args.annotations is None:
-        report = _format_without_annotations(args.images).check(args.images, workers=args.workers)
+        report = _check_of_images(args.images)(args.images, workers=args.workers)
     elif args.annotations.is_dir():
         if args.masks:
             raise SettingError(f"--masks has no effect on the label files of {args.annotations}: leave it out")
@@ -153,12 +154,13 @@ def _check(args: argparse.Namespace) -> int:
     return 1 if report["problems"] else 0
 
 
-def _format_without_annotations(images: Path) -> DataFormat:
+def _check_of_images(images: Path) -> Callable[..., dict[str, Any]]:
     from rtmdet_lab.tasks.factory import spec_of
 
     for task in TASKS:
-        if spec_of(task).data.check is not None:
-            return spec_of(task).data
+        check = spec_of(task).data.check
+        if check is not None:
+            return check
     raise SettingError(f"the annotations of {images} are missing: name a COCO file or a folder of label files")
 
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         train=dataclasses.replace(task.config.train, workers=args.workers),
         data=dataclasses.replace(task.config.data, on_bad=args.on_bad),
     )
-    classes = task.config.data.classes
+    classes = task.classes
     if args.predictions and not spec_of(task.name).coco_results:
         raise SettingError(
             "--predictions writes COCO's format, which has no rotated boxes: leave it out for a rotated model"

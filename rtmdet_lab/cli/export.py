@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         raise SettingError("--precision int8 and --calibration FOLDER go together: give both or neither")
     settings = inference_settings(args)
     task = task_from_checkpoint(args.weights, args.model, args.classes, class_names=args.class_names, **settings)
-    plan = make_plan(task.name, args.to, task.config.test, task.config.data.classes, args.output, args.precision)
+    plan = make_plan(task.name, args.to, task.config.test, task.classes, args.output, args.precision)
     name = Path(public_name(args.weights).removesuffix("?...")).name.removesuffix(".safetensors")
     out = args.out or Path("exported") / (name + SUFFIXES[args.to])
     images = image_paths(args.images) if args.images is not None else []

@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from rtmdet_lab.core.structures import ImageMeta
     from rtmdet_lab.data.images import read_image
     from rtmdet_lab.engine.load import task_from_checkpoint
     from rtmdet_lab.engine.predict import prepare_inference
@@ -69,20 +70,21 @@ def run(args: argparse.Namespace) -> None:
     task.model = prepare_inference(task.model, choose_device(args.device), precision=args.precision, compiled=args.compile)
     say(f"{public_name(args.checkpoint)}, input {task.config.test.input_size}")
     spec = spec_of(task.name)
-    if args.submission is not None and spec.submission is None:
+    submission = spec.submission
+    if args.submission is not None and submission is None:
         raise SettingError(
             f"--submission is for rotated boxes, but {public_name(args.checkpoint)} finds others: leave it out"
         )
     paths = image_files(args.images)
     drawings = [args.out / name for name in drawing_names(paths)] if args.out else []
     require_outputs(dict.fromkeys(drawings, DRAWING), paths)
-    classes = task.config.data.classes
+    classes = task.classes
     results: list[dict[str, Any]] = []
     submitted = []
     for number, (path, detections) in enumerate(detect_files(task, paths)):
         results.append({"image": str(path), "detections": spec.rows(detections, classes)})
         if args.submission is not None:
-            submitted.append(dataclasses.replace(detections, meta=dataclasses.replace(detections.meta, image_id=path.stem)))
+            submitted.append(dataclasses.replace(detections, meta=ImageMeta(path.stem)))
         if args.out:
             figure = spec.draw(read_image(path), detections, classes, score_threshold=args.score_threshold)
             save_figure(figure, drawings[number], DRAWING)
@@ -91,8 +93,8 @@ def run(args: argparse.Namespace) -> None:
         print_table([_shown(row) for row in result["detections"]])
     if args.out:
         say(f"\ndrawings: {args.out}")
-    if args.submission is not None:
-        say(f"\nsubmission: {spec.submission(submitted, classes, args.submission)}")
+    if args.submission is not None and submission is not None:
+        say(f"\nsubmission: {submission(submitted, classes, args.submission)}")
     write_result(args, results)
 
 

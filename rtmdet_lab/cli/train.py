@@ -138,10 +138,11 @@ def given_settings(args: argparse.Namespace, base: Any = None) -> dict[str, Any]
     from rtmdet_lab.tasks.factory import find_data
 
     settings: dict[str, Any] = {}
-    task = base.task if base is not None else None
     if args.model or base is None:
         task, size = parse_model_name(args.model or "rtmdet-s")
         settings |= {"task": task, "model.size": size}
+    else:
+        task = base.task
     chosen = parse_overrides(args.set)
     if args.seed is not None:
         settings["seed"] = args.seed

@@ -22,7 +22,7 @@ from rtmdet_lab.core.structures import DensePredictions, Detections, ImageMeta
 from rtmdet_lab.data.folders import visible_files
 from rtmdet_lab.data.images import IMAGE_SUFFIXES, from_pillow, local_path, read_image
 from rtmdet_lab.layers.fuse import fuse
-from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.models.network import Network
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.factory import decode_for
 from rtmdet_lab.tasks.test_time import Progress, detect
@@ -34,8 +34,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def prepare_inference(
-    model: RTMDet, device: torch.device | str = "cpu", *, precision: Precision = "fp32", compiled: bool = False
-) -> RTMDet:
+    model: Network, device: torch.device | str = "cpu", *, precision: Precision = "fp32", compiled: bool = False
+) -> Network:
     """Returns a copy of ``model`` in eval mode that finds the same objects in less time; it cannot be trained or saved.
 
     Batch norm is folded into convolutions, re-parameterized branches are merged, weights lie channels-last. In float32
@@ -59,7 +59,7 @@ def prepare_inference(
 
 @torch.no_grad()  # not inference_mode: its tensors refuse to be changed or learned from afterwards
 def predict(
-    model: RTMDet | Task,
+    model: Network | Task,
     images: Any,
     settings: TestConfig | None = None,
     *,

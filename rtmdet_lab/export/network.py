@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rtmdet_lab.config.settings import TaskName
 from rtmdet_lab.layers.fuse import fuse
-from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.models.network import Network
 from rtmdet_lab.transforms.normalize import MEAN_BGR, STD_BGR
 
 INPUT = "images"
@@ -24,7 +24,7 @@ class ExportNetwork(nn.Module):
         half: weights and activations in half precision; boxes are decoded in float32 all the same.
     """
 
-    def __init__(self, model: RTMDet, half: bool = False) -> None:
+    def __init__(self, model: Network, half: bool = False) -> None:
         super().__init__()
         self.task: TaskName = model.task
         self.half_precision = half

@@ -26,7 +26,7 @@ from rtmdet_lab.export.openvino_file import convert_onnx, detections_openvino
 from rtmdet_lab.export.quantize import quantize_onnx, quantize_openvino
 from rtmdet_lab.export.tensorrt_file import build_engine
 from rtmdet_lab.export.written import remember
-from rtmdet_lab.models.detector import RTMDet
+from rtmdet_lab.models.network import Network
 from rtmdet_lab.tasks.factory import spec_of
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def make_plan(
 
 
 def export_model(
-    model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray] = (), overwrite: bool = False
+    model: Network, plan: Plan, path: Path, calibration: Iterable[np.ndarray] = (), overwrite: bool = False
 ) -> list[Path]:
     """Writes ``model`` as ``plan`` says and returns the files made; each is written whole or not at all.
 
@@ -127,13 +127,13 @@ def export_model(
     return [path, *(one for one in beside if one.exists())]
 
 
-def _raw_onnx(model: RTMDet, half: bool) -> onnx.ModelProto:
+def _raw_onnx(model: Network, half: bool) -> onnx.ModelProto:
     require("onnx", "exporting to ONNX")
     require("onnxscript", "exporting to ONNX")
     return raw_onnx(ExportNetwork(model, half))
 
 
-def _onnx_model(model: RTMDet, plan: Plan, calibration: Iterable[np.ndarray] = ()) -> onnx.ModelProto:
+def _onnx_model(model: Network, plan: Plan, calibration: Iterable[np.ndarray] = ()) -> onnx.ModelProto:
     network = _raw_onnx(model, half=plan.precision == "fp16" and plan.target == "onnx")
     if plan.precision == "int8":
         network = quantize_onnx(network, calibration)
@@ -143,14 +143,14 @@ def _onnx_model(model: RTMDet, plan: Plan, calibration: Iterable[np.ndarray] = (
     return network
 
 
-def _write_onnx(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+def _write_onnx(model: Network, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
     content = _onnx_model(model, plan, calibration).SerializeToString()
     write_atomic(path, content)
     if plan.output == "detections":
         write_output(path.with_name("runner.py"), BESIDE, Path(runner.__file__).read_bytes())
 
 
-def _write_openvino(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+def _write_openvino(model: Network, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
     openvino = require("openvino", "exporting to OpenVINO")
     with _folder_for(path) as folder:  # first: calibration takes minutes, and a folder may refuse
         network = convert_onnx(_raw_onnx(model, half=False))
@@ -174,7 +174,7 @@ def _folder_for(path: Path) -> tempfile.TemporaryDirectory:
         raise StorageError(f"cannot write into {path.parent} ({error.strerror}): choose another folder") from error
 
 
-def _write_torch_export(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+def _write_torch_export(model: Network, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
     program = exported_program(ExportNetwork(model, half=plan.precision == "fp16"))
     text = json.dumps(plan.description(model.task))
     with _folder_for(path) as folder:
@@ -184,7 +184,7 @@ def _write_torch_export(model: RTMDet, plan: Plan, path: Path, calibration: Iter
         os.replace(made, path)
 
 
-def _write_torchscript(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+def _write_torchscript(model: Network, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
     network = ExportNetwork(model, half=plan.precision == "fp16")
     text = json.dumps(plan.description(model.task))
     with warnings.catch_warnings(), torch.no_grad():
@@ -197,13 +197,13 @@ def _write_torchscript(model: RTMDet, plan: Plan, path: Path, calibration: Itera
         os.replace(made, path)
 
 
-def _write_tensorrt(model: RTMDet, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
+def _write_tensorrt(model: Network, plan: Plan, path: Path, calibration: Iterable[np.ndarray]) -> None:
     require("tensorrt", "exporting to TensorRT", "pip install tensorrt, on a machine with an NVIDIA GPU")
     network = _onnx_model(model, plan)
     write_atomic(path, build_engine(network.SerializeToString(), plan.test.input_size, plan.precision == "fp16"))
 
 
-WRITERS: dict[str, Callable[[RTMDet, Plan, Path, Iterable[np.ndarray]], None]] = {
+WRITERS: dict[str, Callable[[Network, Plan, Path, Iterable[np.ndarray]], None]] = {
     "onnx": _write_onnx,
     "openvino": _write_openvino,
     "tensorrt": _write_tensorrt,

@@ -22,6 +22,11 @@ class SyncNorm(nn.BatchNorm2d):
         centered = x - mean.to(x.dtype)[:, None, None]
         # From the centered values: the difference of two large sums would lose the digits of a small variance.
         variance = sum_over_processes(centered.double().square().sum(axes)) / count
+        # The defaults of BatchNorm2d, which every norm here has: statistics are tracked, as a moving average.
+        assert self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.momentum is not None
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean.to(x.dtype), self.momentum)

@@ -6,6 +6,7 @@ Both are linear maps in eval mode, so the fused network computes the same functi
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -79,17 +80,19 @@ def _fold(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def _conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    kernel_size, stride, padding = (cast("tuple[int, int]", pair) for pair in (conv.kernel_size, conv.stride, conv.padding))
     fused = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
+        kernel_size,
+        stride,
+        padding,
         groups=conv.groups,
         bias=True,
         device=weight.device,
         dtype=weight.dtype,
     )
     fused.weight.copy_(weight)
+    assert fused.bias is not None
     fused.bias.copy_(bias)
     return fused

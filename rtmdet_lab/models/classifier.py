@@ -7,9 +7,10 @@ from torch import Tensor
 from rtmdet_lab.config.presets import resolve_model
 from rtmdet_lab.config.settings import ModelConfig
 from rtmdet_lab.models.backbone import CSPNeXtClassifier
+from rtmdet_lab.models.network import Network
 
 
-class ImageClassifier(CSPNeXtClassifier):
+class ImageClassifier(CSPNeXtClassifier, Network):
     """Normalised images (B, 3, H, W) to logits (B, C), before the softmax; knows no loss."""
 
     task = "classification"
@@ -17,17 +18,9 @@ class ImageClassifier(CSPNeXtClassifier):
     def __init__(self, config: ModelConfig) -> None:
         self.config = resolve_model(config, self.task)
         super().__init__(self.config, config.num_classes)
-        # What is known of the weights, as for a detector: names in label order, side of the images in pixels.
-        self.classes: tuple[str, ...] | None = None
-        self.input_size: int | None = None
-
-    @property
-    def num_classes(self) -> int:
-        return self.config.num_classes
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images.to(next(self.parameters()).dtype)).float()
 
     def raw(self, images: Tensor) -> tuple[Tensor]:
-        """Returns the output that is exported: the logits."""
         return (self.forward(images),)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtmdet_lab.config.presets import resolve_model
 from rtmdet_lab.config.settings import ModelConfig, TaskName
@@ -12,9 +12,10 @@ from rtmdet_lab.core.structures import DensePredictions
 from rtmdet_lab.models.backbone import CSPNeXt
 from rtmdet_lab.models.head import RTMDetHead
 from rtmdet_lab.models.neck import CSPPAFPN
+from rtmdet_lab.models.network import Network
 
 
-class RTMDet(nn.Module):
+class RTMDet(Network):
     """Normalised images (B, 3, H, W) to :class:`DensePredictions`; knows no assigner, no loss, no NMS.
 
     H and W may be any size; multiples of 32 avoid cells that look past the border. The network computes in the precision
@@ -23,10 +24,6 @@ class RTMDet(nn.Module):
 
     def __init__(self, config: ModelConfig, task: TaskName = "detection", head: type[RTMDetHead] = RTMDetHead) -> None:
         super().__init__()
-        # What is known of the weights, so that others are not taken for them: names in label order, and the side of the
-        # images they are meant for, pixels.
-        self.classes: tuple[str, ...] | None = None
-        self.input_size: int | None = None
         if config.head.shared_tower is not None and TASKS[task].shared_tower is None:
             owners = ", ".join(repr(name) for name, facts in TASKS.items() if facts.shared_tower is not None)
             raise SettingError(f"model.head.shared_tower belongs to the task {owners}: leave it unset for {task!r}")
@@ -36,14 +33,9 @@ class RTMDet(nn.Module):
         self.neck = CSPPAFPN(self.config, self.backbone.out_channels)
         self.bbox_head = head(self.config, self.neck.out_channels)
 
-    @property
-    def num_classes(self) -> int:
-        return self.config.num_classes
-
     def forward(self, images: Tensor) -> DensePredictions:
         images = images.to(next(self.parameters()).dtype)
         return self.bbox_head(self.neck(self.backbone(images)))
 
     def raw(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns the outputs that are exported, float32, for normalised images in the precision of the weights."""
         return self.bbox_head.raw(self.neck(self.backbone(images)))

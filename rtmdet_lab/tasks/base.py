@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from rtmdet_lab.assigners.base import Assigner
 from rtmdet_lab.config.resolved import ResolvedConfig
 from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
+from rtmdet_lab.models.network import Network
 
 
 class Evaluator(Protocol):
@@ -59,9 +60,14 @@ class Task:
 
     name: str
     config: ResolvedConfig
-    model: nn.Module  # normalised images (B, 3, H, W) -> predictions
+    model: Network  # normalised images (B, 3, H, W) -> predictions
     assigner: Assigner | None  # None: a task without points to assign
     criterion: Criterion  # weighted losses by name; their sum is what is minimised
     decode: Decode  # detections in original pixels, best first
     new_evaluator: Callable[[], Evaluator]
     main_metric: str = "AP"  # of the evaluator's summary: decides which weights are the best
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in label order, "class 0" and so on where nothing names them."""
+        return tuple(self.config.data.classes or (f"class {label}" for label in range(self.config.model.num_classes)))

@@ -8,8 +8,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from rtmdet_lab.config.overrides import with_overrides
 from rtmdet_lab.config.presets import parse_model_name, resolve
 from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
@@ -17,6 +15,7 @@ from rtmdet_lab.config.settings import ExperimentConfig, ModelConfig
 from rtmdet_lab.config.tasks import TASKS
 from rtmdet_lab.core.errors import SettingError
 from rtmdet_lab.core.structures import Detections, ImageMeta
+from rtmdet_lab.models.network import Network
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.spec import TaskSpec
 
@@ -63,7 +62,7 @@ def build_task(config: ExperimentConfig) -> Task:
     return task
 
 
-def build_network(task: str, config: ModelConfig) -> nn.Module:
+def build_network(task: str, config: ModelConfig) -> Network:
     """Returns the untrained network of a task."""
     return spec_of(task).network(config)
 
@@ -77,7 +76,7 @@ def find_data(folder: Path, task: str) -> dict[str, str]:
     return spec_of(task).data.find(folder)
 
 
-def create_model(name: str, num_classes: int = 80, **overrides: Any) -> nn.Module:
+def create_model(name: str, num_classes: int = 80, **overrides: Any) -> Network:
     """Returns an untrained model by its published name: ``rtmdet-{nano,tiny,s,m,l,x}``, ``rtmdet-ins-{tiny,s,m,l,x}``,
     ``rtmdet-r-{tiny,s,m,l}``.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms import v2
 
 from rtmdet_lab.config.resolved import ResolvedConfig, ResolvedTest
@@ -23,6 +23,7 @@ from rtmdet_lab.data.formats import DataFormat
 from rtmdet_lab.data.loaders import Source
 from rtmdet_lab.evaluation.matching import Matches
 from rtmdet_lab.geometry.box_kind import BoxKind
+from rtmdet_lab.models.network import Network
 from rtmdet_lab.tasks.base import Task
 from rtmdet_lab.tasks.common import detection_rows, require_finite
 from rtmdet_lab.tasks.phases import Phase
@@ -48,7 +49,7 @@ class TaskSpec:
 
     facts: TaskFacts
     # What is learned.
-    network: Callable[[ModelConfig], nn.Module]  # normalised images -> predictions; ``model.raw``: those that are exported
+    network: Callable[[ModelConfig], Network]  # normalised images -> predictions; ``model.raw``: those that are exported
     build: Callable[[ResolvedConfig], Task]  # network, targets, losses, decoding and evaluator of a run
     # What it is learned from.
     data: DataFormat  # in which its sets usually come

@@ -51,7 +51,7 @@ def plot_error_costs(gains: Mapping[str, Mapping[str, float]], title: str = "") 
     return figure
 
 
-def plot_error_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str = "") -> Figure:
+def plot_error_counts(counts: Mapping[str, Sequence[int] | np.ndarray], classes: Sequence[str], title: str = "") -> Figure:
     """Returns a stacked bar per class: wrong detections by kind, and objects missed; the classes with most come first.
 
     Args:
