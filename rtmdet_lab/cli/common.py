@@ -55,35 +55,37 @@ def add_data_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_setting(parser: argparse._ActionsContainer, name: str, **options: Any) -> None:
+    """Adds the option of a setting, such as ``--nms-iou`` of "test.nms_iou", with its meaning as help."""
+    from rtmdet_lab.config.describe import descriptions
+
+    setting = descriptions()[name]
+    default = setting.default if options.get("default") is None else f"{options['default']:g}"
+    meaning = setting.meaning[0].lower() + setting.meaning[1:].rstrip(".")
+    if default != "-":
+        meaning += f" ({default})"
+    parser.add_argument(f"--{name.partition('.')[2].replace('_', '-')}", help=meaning.replace("%", "%%"), **options)
+
+
 def add_decoding(parser: argparse.ArgumentParser, score_threshold: float | None = None) -> None:
     """Adds the settings of post-processing; the defaults are those behind the published AP of the model's task."""
     from rtmdet_lab.config.settings import INFERENCE
 
     group = parser.add_argument_group("post-processing (defaults: those behind the published AP of the model's task)")
     group.add_argument("--input-size", type=int, metavar="PIXELS", help=SIZE_HELP)
-    least = "detection 0.001, instance 0.05" if score_threshold is None else f"{score_threshold:g}"
-    group.add_argument(
-        "--score-threshold", type=float, default=score_threshold, metavar="SCORE", help=f"least score ({least})"
-    )
-    group.add_argument("--nms-iou", type=float, metavar="IOU", help="overlap that suppresses (detection 0.65, instance 0.6)")
-    group.add_argument(
-        "--max-per-level", type=int, metavar="N", help="candidates per level (detection 30000, instance 1000)"
-    )
-    group.add_argument(
-        "--max-per-image", type=int, metavar="N", help="detections kept per image (detection 300, instance 100)"
-    )
-    batch, overlap = INFERENCE.batch_size, INFERENCE.overlap
-    group.add_argument("--batch-size", type=int, default=batch, metavar="N", help=f"images per forward pass ({batch})")
+    add_setting(group, "test.score_threshold", type=float, default=score_threshold, metavar="SCORE")
+    add_setting(group, "test.nms_iou", type=float, metavar="IOU")
+    add_setting(group, "test.max_per_level", type=int, metavar="N")
+    add_setting(group, "test.max_per_image", type=int, metavar="N")
+    add_setting(group, "test.batch_size", type=int, default=INFERENCE.batch_size, metavar="N")
     group = parser.add_argument_group("large images, and test-time augmentation (boxes only)")
     group.add_argument(
         "--tile", type=int, metavar="PIXELS", help="cut images into tiles of this side, never shrinking them (DOTA: 1024)"
     )
-    group.add_argument(
-        "--overlap", type=int, default=overlap, metavar="PIXELS", help=f"shared by neighbouring tiles ({overlap})"
-    )
+    add_setting(group, "test.overlap", type=int, default=INFERENCE.overlap, metavar="PIXELS")
     group.add_argument("--tta", action="store_true", help="test-time augmentation as published for the task")
-    group.add_argument("--tta-scales", type=float, nargs="+", metavar="SCALE", help="in these sizes (1: the plain one)")
-    group.add_argument("--tta-flip", action="store_true", default=None, help="and mirrored")
+    add_setting(group, "test.tta_scales", type=float, nargs="+", metavar="SCALE")
+    add_setting(group, "test.tta_flip", action="store_true", default=None)
 
 
 def inference_settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -128,7 +128,8 @@ def _default(name: str, published: Mapping[tuple[str, str], Mapping[str, Any]]) 
     recipes: dict[str, list[str]] = {}  # values by size -> names of recipes
     for recipe in dict.fromkeys(recipe for recipe, _ in values):
         said = _by_size({size: value for (of, size), value in values.items() if of == recipe})
-        recipes.setdefault(said, []).append(recipe)
+        if recipe.partition(" (")[0] not in recipes.setdefault(said, []):  # else the task's other recipe says the same
+            recipes[said].append(recipe)
     return "; ".join(f"{', '.join(names)}: {said}" for said, names in recipes.items())
 
 

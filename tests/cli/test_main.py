@@ -15,6 +15,7 @@ from made_calls import call, finished, process
 from rtmdet_lab.cli import main as exported
 from rtmdet_lab.cli import models
 from rtmdet_lab.cli.main import VERBS, main
+from rtmdet_lab.config.describe import descriptions
 from rtmdet_lab.core.errors import DataError, UserError
 from rtmdet_lab.engine.interrupt import TrainingInterrupted
 
@@ -61,6 +62,14 @@ def test_help_of_a_verb_names_its_options_and_has_examples(capsys, verb):
     assert code == 0
     assert not [word for word in HELP[verb] if word not in out]
     assert f"rtmdet-lab {verb}" in out
+
+
+def test_options_that_are_settings_are_explained_by_them(capsys):
+    _, out, _ = call(capsys, "predict", "--help")
+    shown = " ".join(out.split())
+    assert descriptions()["test.nms_iou"].meaning[1:-1] in shown
+    assert descriptions()["test.nms_iou"].default in shown
+    assert "very low one (0.3)" in shown
 
 
 @pytest.mark.parametrize("action", ["generate", "check"])
