@@ -34,7 +34,7 @@ def page() -> str:
     lines = [HEAD]
     for part, settings in parts.items():
         lines += [f"## {part or 'The run'}", "", first_paragraph(part), ""]
-        lines += ["| setting | takes | default | meaning | source |", "|---|---|---|---|---|"]
+        lines += ["| setting | takes | default | meaning |", "|---|---|---|---|"]
         lines += [*map(row, settings), ""]
     return "\n".join(lines)
 
@@ -48,7 +48,9 @@ def first_paragraph(part: str) -> str:
 
 
 def row(setting: Description) -> str:
-    cells = [f"`{setting.name}`", setting.values, setting.default, marked(setting.meaning), setting.source]
+    name = f'<code style="white-space: nowrap">{setting.name}</code>'  # a site's table would break it anywhere
+    source = f" ({setting.source})" if setting.source else ""
+    cells = [name, setting.values, setting.default, marked(setting.meaning) + source]
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
