@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from rtmdet_lab.config.settings import TrainConfig
 
@@ -32,10 +33,16 @@ def _warmup(step: int, total_steps: int, config: TrainConfig) -> float:
     return config.warmup_factor + (1 - config.warmup_factor) * step / (length - 1)
 
 
+# Steps of a run -> the step from which the rate falls along a cosine.
+_FALLS_FROM: dict[str, Callable[[int], float]] = {
+    "flat_cosine": lambda total_steps: total_steps / 2,
+    "cosine": lambda total_steps: 0.0,
+    "constant": lambda total_steps: math.inf,
+}
+
+
 def _main(step: int, total_steps: int, config: TrainConfig) -> float:
-    if config.schedule == "constant":
-        return 1.0
-    start = total_steps / 2 if config.schedule == "flat_cosine" else 0.0
+    start = _FALLS_FROM[config.schedule](total_steps)
     if step < start:
         return 1.0
     progress = min((step - start) / max(total_steps - start, 1), 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,11 +16,7 @@ def classification_loss(
     predictions: DensePredictions, labels: Tensor, assignment: Assignment, normaliser: Tensor, config: LossConfig
 ) -> Tensor:
     """Returns the weighted classification loss of a batch, a scalar."""
-    logits = predictions.logits.float()
-    if config.cls == "quality_focal":
-        total = quality_focal_loss(logits, labels, assignment.quality, config.cls_beta)
-    else:
-        total = sigmoid_focal_loss(logits, labels)
+    total = _LOSSES[config.cls](predictions.logits.float(), labels, assignment.quality, config.cls_beta)
     return config.cls_weight * total / normaliser
 
 
@@ -50,3 +48,10 @@ def one_hot_quality(labels: Tensor, quality: Tensor, num_classes: int) -> Tensor
     target = quality.new_zeros(*labels.shape, num_classes)
     value = torch.where(labels >= 0, quality, 0.0)
     return target.scatter_(-1, labels.clamp(min=0)[..., None], value[..., None])
+
+
+# Logits, labels, quality, beta -> the summed loss; hard labels know neither quality nor beta.
+_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
+    "quality_focal": quality_focal_loss,
+    "focal": lambda logits, labels, quality, beta: sigmoid_focal_loss(logits, labels),
+}

@@ -18,6 +18,7 @@ are zero for identical boxes. Only the angle between the two boxes enters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -46,16 +47,30 @@ def rotated_overlap_loss(boxes: Tensor, targets: Tensor, weight: Tensor, kind: R
     wide = torch.promote_types(boxes.dtype, torch.float32)
     boxes, targets = boxes.to(wide), targets.to(wide)
     boxes = boxes.where((weight > 0)[..., None], targets.detach())
-    if kind == "rotated_iou":
-        losses = 1 - rotated_iou(boxes, targets, aligned=True)
-    elif kind == "probiou":
-        distance = _bhattacharyya(boxes, targets).clamp(SMALLEST_DISTANCE, LARGEST_DISTANCE)
-        losses = (-torch.expm1(-distance)).sqrt()
-    elif kind == "kld":
-        losses = 1 - 1 / (1 + torch.log1p(_kullback_leibler(boxes, targets).clamp(min=0)))
-    else:
+    if kind not in _LOSSES:
         raise ValueError(f"the loss of rotated boxes is rotated_iou, probiou or kld, not {kind!r}")
-    return (weight * losses).sum()
+    return (weight * _LOSSES[kind](boxes, targets)).sum()
+
+
+def _iou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
+    return 1 - rotated_iou(boxes, targets, aligned=True)
+
+
+def _probiou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
+    distance = _bhattacharyya(boxes, targets).clamp(SMALLEST_DISTANCE, LARGEST_DISTANCE)
+    return (-torch.expm1(-distance)).sqrt()
+
+
+def _kld_loss(boxes: Tensor, targets: Tensor) -> Tensor:
+    return 1 - 1 / (1 + torch.log1p(_kullback_leibler(boxes, targets).clamp(min=0)))
+
+
+# Aligned boxes (N, 5) in float32 or better -> losses (N,).
+_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "rotated_iou": _iou_loss,
+    "probiou": _probiou_loss,
+    "kld": _kld_loss,
+}
 
 
 def _sides(boxes: Tensor) -> tuple[Tensor, ...]:

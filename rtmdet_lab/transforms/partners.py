@@ -28,6 +28,10 @@ class PartnerSource(Protocol):
     def start_epoch(self) -> None: ...
 
 
+# How many samples there are -> which one leaves.
+_LEAVING: dict[str, Callable[[int], int]] = {"random": integer, "oldest": lambda count: 0}
+
+
 class CachedPartners:
     """Keeps the last samples it was shown and draws from them, with replacement.
 
@@ -48,7 +52,7 @@ class CachedPartners:
         self.samples.append(sample)
         if len(self.samples) > self.max_size:
             # The newest may leave again at once, as published: the index is drawn over the whole list.
-            self.samples.pop(0 if self.cache_eviction == "oldest" else integer(len(self.samples)))
+            self.samples.pop(_LEAVING[self.cache_eviction](len(self.samples)))
 
     def draw(self, count: int) -> list[Sample]:
         if len(self.samples) < self.min_size:
