@@ -8,7 +8,6 @@ or is converted without loss, or is refused by the name of the setting. Class ro
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from rtmdet_lab.core.errors import CheckpointError
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.knowledge import Knowledge
 
-CLASS_ROWS = re.compile(r"bbox_head\.rtm_cls\.")  # one row per class
 # Two networks of the same keys and shapes compute something else with these.
 _DECIDE_MEANING = ("exp_on_reg", "block")
 # With these, too, unless the weights that the model shares happen to be equal in the file.
@@ -193,8 +191,8 @@ def _same_shapes(model: RTMDet, given: Mapping[str, Tensor]) -> bool:
     """Whether the file holds what the model has, class rows aside, in the same shapes, and nothing else of its parts."""
     own = model.state_dict()
     parts = tuple(f"{name}." for name, _ in model.named_children())
-    theirs = {key: value.shape for key, value in given.items() if key.startswith(parts) and not CLASS_ROWS.match(key)}
-    return theirs == {key: value.shape for key, value in own.items() if not CLASS_ROWS.match(key)}
+    theirs = {key: value.shape for key, value in given.items() if key.startswith(parts) and not model.class_rows.match(key)}
+    return theirs == {key: value.shape for key, value in own.items() if not model.class_rows.match(key)}
 
 
 def _untied(model: RTMDet, given: Mapping[str, Tensor]) -> tuple[str, str, str] | None:

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from rtmdet_lab.core.errors import CheckpointError, DataError
 from rtmdet_lab.core.files import require_plain, write_atomic
-from rtmdet_lab.models.agreement import CLASS_ROWS, match_rows, require_finite, require_same_meaning, rows_by_name
+from rtmdet_lab.models.agreement import match_rows, require_finite, require_same_meaning, rows_by_name
 from rtmdet_lab.models.detector import RTMDet
 from rtmdet_lab.models.download import fetch, is_address, public_name
 from rtmdet_lab.models.knowledge import Knowledge, guess_size, knowledge_of
+from rtmdet_lab.models.network import Network
 from rtmdet_lab.models.safe_pickle import UnreadableFile, read_tensors
 from rtmdet_lab.models.zoo import ZOO, zoo_entry
 
@@ -110,8 +111,8 @@ def load_checkpoint(
 ) -> LoadReport:
     """Copies the weights of ``source`` into ``model`` and returns what matched.
 
-    What the file knows of the network it was trained in is compared with a detector's settings, and its class rows go by
-    name where ``model.classes`` and the file name them (:mod:`rtmdet_lab.models.agreement`).
+    What the file knows of the network it was trained in is compared with a detector's settings, and the class rows of any
+    task go by name where ``model.classes`` and the file name them (:mod:`rtmdet_lab.models.agreement`).
 
     Args:
         source: a path, a run folder, a URL, or a name of the zoo (``rtmdet-lab models`` lists them).
@@ -149,6 +150,7 @@ def load_checkpoint(
     require_finite(path, {key: wanted[key] for key in report.loaded})
     if is_detector:
         report.notes += require_same_meaning(path, knowledge, model, given)
+    if isinstance(model, Network):
         _match_class_rows(path, checkpoint, model, own, wanted, report, new_classes)
     _check_shapes(path, model, own, wanted)
     model.load_state_dict({key: wanted[key] for key in report.loaded}, strict=False)
@@ -161,14 +163,14 @@ def load_checkpoint(
 def _match_class_rows(
     path: Path,
     checkpoint: Checkpoint,
-    model: RTMDet,
+    model: Network,
     own: Mapping[str, Tensor],
     wanted: dict[str, Tensor],
     report: LoadReport,
     new_classes: bool,
 ) -> None:
     """Puts the class rows of ``wanted`` into the order of the model's classes; a model without names takes the file's."""
-    keys = [key for key in wanted if CLASS_ROWS.match(key) and key in own and wanted[key].ndim]
+    keys = [key for key in wanted if model.class_rows.match(key) and key in own and wanted[key].ndim]
     count = len(wanted[keys[0]]) if keys else 0
     if not keys or any(len(wanted[key]) != count or wanted[key].shape[1:] != own[key].shape[1:] for key in keys):
         return  # weights of another network: their shapes are named next

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor
 
 from rtmdet_lab.config.presets import resolve_model
@@ -14,6 +16,7 @@ class ImageClassifier(CSPNeXtClassifier, Network):
     """Normalised images (B, 3, H, W) to logits (B, C), before the softmax; knows no loss."""
 
     task = "classification"
+    class_rows = re.compile(r"head\.fc\.")
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = resolve_model(config, self.task)

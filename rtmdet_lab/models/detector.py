@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor
 
 from rtmdet_lab.config.presets import resolve_model
@@ -21,6 +23,8 @@ class RTMDet(Network):
     H and W may be any size; multiples of 32 avoid cells that look past the border. The network computes in the precision
     of its weights (``model.half()``), boxes come in float32 all the same.
     """
+
+    class_rows = re.compile(r"bbox_head\.rtm_cls\.")
 
     def __init__(self, config: ModelConfig, task: TaskName = "detection", head: type[RTMDetHead] = RTMDetHead) -> None:
         super().__init__()

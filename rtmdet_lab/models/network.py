@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor, nn
 
 from rtmdet_lab.config.resolved import ResolvedModel
@@ -15,12 +17,14 @@ class Network(nn.Module):
         task: the name of the task it was built for.
         classes: names in label order, once weights with names are loaded or a training has named them.
         input_size: side of the images that the weights are meant for, pixels.
+        class_rows: of the keys of weights that have a row for each class.
     """
 
     config: ResolvedModel
     task: str
     classes: tuple[str, ...] | None = None
     input_size: int | None = None
+    class_rows: re.Pattern[str]
 
     @property
     def num_classes(self) -> int:

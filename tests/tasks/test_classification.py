@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from rtmdet_lab import ExperimentConfig, load_checkpoint, predict, with_overrides
+from rtmdet_lab import ExperimentConfig, load_checkpoint, predict, task_from_checkpoint, with_overrides
 from rtmdet_lab.config.presets import resolve
 from rtmdet_lab.core.errors import CheckpointError, SettingError
 from rtmdet_lab.core.structures import Detections, ImageMeta, Targets
@@ -153,3 +154,20 @@ def test_augmentation_is_left_out_by_one_setting(data):
         image, target = phase.pipeline(*train.load(0))
         assert image.shape == (3, 64, 64)
         assert target["boxes"].tolist() == [[0, 0, 64, 64]]
+
+
+def test_class_rows_go_by_name(trained, data):
+    weights = trained[0] / "last.safetensors"
+    images = sorted(Path(data["data.val_images"]).rglob("*.jpg"))
+    scores = {}
+    for classes in (CLASSES, ("triangle", "cross", "ring")):
+        results = predict(task_from_checkpoint(weights, classes=classes), images)
+        scores[classes] = [
+            {classes[label]: score for label, score in zip(result.labels.tolist(), result.scores.tolist(), strict=True)}
+            for result in results
+        ]
+    for first, second in zip(*scores.values(), strict=True):
+        assert first == pytest.approx(second, rel=1e-6)
+    fewer = task_from_checkpoint(weights, classes=("ring", "cross"))
+    rows, own = read_checkpoint(weights).tensors["head.fc.weight"], fewer.model.state_dict()["head.fc.weight"]
+    assert torch.equal(own, rows[[CLASSES.index("ring"), CLASSES.index("cross")]])
