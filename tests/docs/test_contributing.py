@@ -13,7 +13,7 @@ import pytest
 from printed import ROOT
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-RECIPES = re.findall(r"^```python\n# (\S+), ([^\n]+)\n(.*?)```$", TEXT, re.MULTILINE | re.DOTALL)
+RECIPES = re.findall(r"^```py\n# (\S+), ([^\n]+)\n(.*?)```$", TEXT, re.MULTILINE | re.DOTALL)
 SCRIPT = """
 import torch
 import rtmdet_lab
