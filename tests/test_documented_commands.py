@@ -19,6 +19,7 @@ from made_sweeps import write_experiment, write_record
 from printed import printed_commands
 
 from rtmdet_lab.cli.main import main, read_arguments
+from rtmdet_lab.synthetic.class_set import generate_labelled
 
 # What cannot run here, and why. A pattern that is found in a command names it.
 NOT_RUN = {
@@ -40,6 +41,7 @@ SMALLER = [
     (r"rtmdet-nano-person|rtmdet_nano_person\.pth", "runs/people/best.safetensors"),
     (r"rtmdet-tiny-coco", "runs/first/best.safetensors"),
     (r"--train 400 --val 100( --size 256)?", "--train 6 --val 3 --size 64"),
+    (r"--train 1200", "--train 6 --val 3 --size 64"),
     (r"(data generate data/few )", r"\1--train 4 --val 2 --size 64 "),
     (r"(data generate data/aerial )", r"\1--train 4 --val 2 --size 96 "),
     (r"(data generate data/scenes)$", r"\1 --train 6 --val 3 --size 64"),
@@ -128,6 +130,8 @@ def world(tmp_path_factory):
         train("--model", "rtmdet-nano", "--data", "data/scenes", "--out", "runs/first")
         train("--model", "rtmdet-nano", "--data", "data/scenes", "--out", "runs/people", "--classes", "person")
         train("--model", "rtmdet-r-tiny", "--data", "data/aerial", "--out", "runs/turned")
+        generate_labelled("data/labelled", 6, 3, classes=("triangle", "ring", "cross"), progress=False)
+        train("--model", "cspnext-tiny", "--data", "data/labelled", "--out", "runs/labelled")
         shutil.copytree("runs/turned", "runs/dota")
         write_experiment(Path(), "narrow", "wide", name="my_experiment")
         write_experiment(Path(), "5", "7", name="my_question")
